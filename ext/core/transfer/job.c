@@ -1,0 +1,171 @@
+/* job.c - counting, failures of single files, progress. */
+#include "transfer/job.h"
+
+#include "transfer/remote.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#define TELL_EVERY (100 * VT_MS)
+#define CLEAN_UP (2 * VT_SEC)
+#define RECONNECT (3 * VT_SEC)
+#define CLEAN_UP_AT_ONCE (500 * VT_MS)      /* somebody wants to go */
+
+void vt_job_init(struct vt_job *j, struct vt_ssh *ssh, const struct vt_transfer_options *o,
+                 struct vt_waiter *w, vt_time deadline, struct vt_transfer_result *r, struct vt_err *e)
+{
+    memset(r, 0, sizeof *r);
+    j->o = o;
+    j->r = r;
+    j->e = e;
+    vt_sftp_init(&j->s, ssh, o->stall > 0 ? (vt_time)(o->stall * 1e9) : VT_FOREVER, w, deadline, e);
+}
+
+enum vt_rc vt_job_begin(struct vt_job *j, struct vt_ssh *ssh, const struct vt_transfer_options *o,
+                        struct vt_waiter *w, vt_time deadline, struct vt_transfer_result *r, struct vt_err *e)
+{
+    vt_job_init(j, ssh, o, w, deadline, r, e);
+    r->engine = "sftp";
+    enum vt_rc rc = vt_sftp_open(&j->s);
+    struct rlimit most;
+    if (getrlimit(RLIMIT_NOFILE, &most) == 0 && most.rlim_cur / 4 < j->s.files_max)
+        j->s.files_max = most.rlim_cur < 16 ? 4 : (uint32_t)(most.rlim_cur / 4);
+    return rc;
+}
+
+void vt_job_fail(struct vt_job *j, const char *name, uint64_t at, enum vt_rc rc, int sys, const char *text)
+{
+    char shown[160];
+    if (j->r->failures++ > 0)
+        return;
+    snprintf(j->r->failed, sizeof j->r->failed, "%s", name);
+    j->r->failed_at = at;
+    size_t n = strlen(name);
+    bool cut = n > 120;             /* a name's end tells more than its beginning */
+    vt_show(cut ? name + n - 120 : name, cut ? 120 : n, shown, sizeof shown);
+    j->first = vt_fail(j->e, rc, VT_STAGE_TRANSFER, sys, "%s%s: %s", cut ? "..." : "", shown, text);
+}
+
+void vt_job_refused(struct vt_job *j, const char *name, uint64_t at, const struct vt_sftp_reply *reply)
+{
+    char said[80] = "", text[160];
+    const char *meaning = vt_fx_text(reply->status);
+    if (reply->message.n > 0)
+        vt_show(reply->message.p, reply->message.n, said, sizeof said);
+    bool same = said[0] == '\0' || strcasecmp(said, meaning) == 0;
+    snprintf(text, sizeof text, "the server said: %s%s%s%s", meaning, same ? "" : " (", same ? "" : said,
+             same ? "" : ")");
+    bool first = j->r->failures == 0;
+    vt_job_fail(j, name, at, VT_REMOTE, 0, text);
+    if (first && j->e != NULL)
+        j->e->lib = (int)reply->status;
+}
+
+/* Once something has ended the transfer nobody is told more: the watcher's own exception may
+ * be that end, and must not be disturbed. */
+static void tell(struct vt_job *j, const char *name)
+{
+    if (j->s.rc != VT_OK || j->ended != VT_OK)
+        return;
+    uint64_t total = j->total > j->r->bytes ? j->total : j->r->bytes;
+    j->told_at = vt_now();
+    if (j->o->progress(j->o->ctx, name, j->r->bytes, total) != 0)
+        vt_sftp_stop(&j->s, VT_INTR, 0, "stopped");
+}
+
+void vt_job_moved(struct vt_job *j, const char *name, uint64_t n)
+{
+    j->r->bytes += n;
+    if (j->o->progress != NULL && vt_now() - j->told_at >= TELL_EVERY)
+        tell(j, name);
+}
+
+void vt_job_told(struct vt_job *j)
+{
+    if (j->o->progress != NULL)
+        tell(j, "");
+}
+
+void vt_job_stopped_at(struct vt_job *j, const char *name, uint64_t at)
+{
+    if (j->r->failed[0] != '\0')
+        return;
+    snprintf(j->r->failed, sizeof j->r->failed, "%s", name);
+    j->r->failed_at = at;
+}
+
+void vt_job_left(struct vt_job *j, const char *path)
+{
+    snprintf(j->r->left, sizeof j->r->left, "%s", path);
+}
+
+static vt_time clean_up_until(const struct vt_job *j)
+{
+    return vt_now() + (j->s.rc == VT_INTR || j->s.rc == VT_CLOSED ? CLEAN_UP_AT_ONCE : CLEAN_UP);
+}
+
+bool vt_job_revive(struct vt_job *j)
+{
+    j->ended = j->s.rc;
+    return vt_sftp_revive(&j->s, &j->undisturbed, clean_up_until(j));
+}
+
+bool vt_job_revive_connection(struct vt_job *j)
+{
+    vt_time until = clean_up_until(j);
+    j->ended = j->s.rc;
+    if (j->s.rc == VT_EOF || j->s.rc == VT_IO)
+        return false;
+    j->s.rc = VT_OK;
+    j->s.e = NULL;
+    j->s.w = &j->undisturbed;
+    j->s.deadline = until;
+    j->s.stall = VT_FOREVER;
+    return true;
+}
+
+bool vt_job_reconnect(struct vt_job *j)
+{
+    if (j->o->login == NULL || j->again != NULL || (j->ended != VT_EOF && j->ended != VT_IO))
+        return false;
+    struct vt_ssh_options login = *j->o->login;
+    login.hedge = false;            /* a server that is gone is not waited for */
+    vt_sftp_close(&j->s);
+    vt_time until = vt_now() + RECONNECT;
+    if (vt_ssh_login(&login, &j->undisturbed, until, &j->again, NULL) != VT_OK)
+        return false;
+    vt_sftp_init(&j->s, j->again, VT_FOREVER, &j->undisturbed, until, NULL);
+    return true;
+}
+
+void vt_job_fini(struct vt_job *j)
+{
+    vt_sftp_close(&j->s);
+    vt_ssh_free(j->again, false);
+}
+
+enum vt_rc vt_job_result(const struct vt_job *j)
+{
+    return j->ended != VT_OK ? j->ended : j->s.rc != VT_OK ? j->s.rc : j->first;
+}
+
+char *vt_job_copy(struct vt_job *j, const char *text)
+{
+    char *copy = strdup(text);
+    if (copy == NULL)
+        vt_sftp_stop(&j->s, VT_NOMEM, 0, NULL);
+    return copy;
+}
+
+char *vt_job_join(struct vt_job *j, const char *folder, const char *name)
+{
+    struct vt_buf b;
+    vt_buf_init(&b, 64 * 1024);
+    if (vt_path_join(&b, folder, name) == VT_OK)
+        return b.data;
+    vt_buf_fini(&b);
+    vt_sftp_stop(&j->s, VT_NOMEM, 0, NULL);
+    return NULL;
+}

@@ -1,0 +1,449 @@
+/* sftp.c - requests out, answers in: one table of operations, indexed by request id. */
+#include "transfer/sftp.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define VERSION 3
+#define PACKET_MAX (256 * 1024 + 1024)      /* OpenSSH's bound, and a header */
+#define OUT_MAX ((size_t)64 * 1024 * 1024)
+#define IN_ROOM (64 * 1024)
+#define IN_MAX (PACKET_MAX + 1024 * 1024)
+#define PIECE 32700                         /* libssh2 cuts what it is given there */
+#define NONE UINT32_MAX
+
+#define PLAIN_SIZE (32 * 1024)              /* what every server takes */
+#define OPENSSH_READ (64 * 1024)            /* OpenSSH before it told its limits */
+#define LARGE (255 * 1024)                  /* OpenSSH's largest READ and WRITE */
+#define NEAR_IN_FLIGHT (1024 * 1024)        /* more leaves the server's cache */
+#define FAR_IN_FLIGHT (16 * 1024 * 1024)
+#define NEAR_FILES 64
+#define FAR_FILES 400
+#define LOOK_UP (50 * VT_MS)
+#define FAR (2 * VT_MS)                     /* a round trip that is worth hiding */
+
+/* ---- operations ---- */
+
+static void ignore(void *ctx, const struct vt_sftp_op *op, const struct vt_sftp_reply *reply)
+{
+    (void)ctx, (void)op, (void)reply;
+}
+
+static bool grow_ops(struct vt_sftp *s)
+{
+    uint32_t n = s->op_count == 0 ? 64 : s->op_count * 2;
+    struct vt_sftp_op *ops = realloc(s->ops, n * sizeof *ops);
+    if (ops == NULL)
+        return false;
+    for (uint32_t i = s->op_count; i < n; i++)
+        ops[i] = (struct vt_sftp_op){.next_free = i + 1 < n ? i + 1 : NONE};
+    s->op_free = s->op_count;
+    s->ops = ops;
+    s->op_count = n;
+    return true;
+}
+
+static uint32_t take_op(struct vt_sftp *s, vt_sftp_fn fn, void *ctx, uint64_t offset, uint32_t size)
+{
+    if (s->op_free == NONE && !grow_ops(s))
+        return NONE;
+    uint32_t id = s->op_free;
+    s->op_free = s->ops[id].next_free;
+    s->ops[id] = (struct vt_sftp_op){.fn = fn, .ctx = ctx, .offset = offset, .size = size};
+    s->outstanding++;
+    return id;
+}
+
+static void free_op(struct vt_sftp *s, uint32_t id)
+{
+    s->ops[id] = (struct vt_sftp_op){.next_free = s->op_free};
+    s->op_free = id;
+    s->outstanding--;
+}
+
+void vt_sftp_stop(struct vt_sftp *s, enum vt_rc rc, int sys, const char *text)
+{
+    if (s->rc == VT_OK)
+        s->rc = vt_fail(s->e, rc, VT_STAGE_TRANSFER, sys, text != NULL ? "%s" : NULL, text);
+}
+
+struct vt_packet vt_sftp_begin(struct vt_sftp *s, enum vt_fxp type, vt_sftp_fn fn, void *ctx,
+                               uint64_t offset, uint32_t size)
+{
+    uint32_t id = take_op(s, fn, ctx, offset, size);
+    struct vt_packet p = vt_packet_begin(&s->out, type, id);
+    if (id == NONE)
+        p.rc = VT_NOMEM;
+    return p;
+}
+
+void vt_sftp_end(struct vt_sftp *s, struct vt_packet *p)
+{
+    enum vt_rc rc = vt_packet_end(p);
+    if (rc != VT_OK)
+        vt_sftp_stop(s, rc, 0, NULL);
+}
+
+void vt_sftp_ask(struct vt_sftp *s, enum vt_fxp type, const char *path, vt_sftp_fn fn, void *ctx)
+{
+    struct vt_packet p = vt_sftp_begin(s, type, fn, ctx, 0, 0);
+    vt_packet_text(&p, path);
+    vt_sftp_end(s, &p);
+}
+
+void vt_sftp_ask_handle(struct vt_sftp *s, enum vt_fxp type, const void *handle, size_t n, vt_sftp_fn fn,
+                        void *ctx)
+{
+    struct vt_packet p = vt_sftp_begin(s, type, fn, ctx, 0, 0);
+    vt_packet_bytes(&p, handle, n);
+    vt_sftp_end(s, &p);
+}
+
+void vt_sftp_rename(struct vt_sftp *s, const char *from, const char *to, vt_sftp_fn fn, void *ctx)
+{
+    enum vt_fxp type = s->has_posix_rename ? VT_FXP_EXTENDED : VT_FXP_RENAME;
+    struct vt_packet p = vt_sftp_begin(s, type, fn, ctx, 0, 0);
+    if (s->has_posix_rename)
+        vt_packet_text(&p, "posix-rename@openssh.com");
+    vt_packet_text(&p, from);
+    vt_packet_text(&p, to);
+    vt_sftp_end(s, &p);
+}
+
+/* ---- bytes out ---- */
+
+size_t vt_sftp_queued(const struct vt_sftp *s)
+{
+    return s->out.len - s->out_at;
+}
+
+/* Length of the packet at that place of the output, which is always whole. */
+static size_t packet_at(const struct vt_sftp *s, size_t at)
+{
+    struct vt_cursor c = vt_cursor_of(s->out.data + at, 4);
+    return (size_t)vt_take_u32(&c) + 4;
+}
+
+static void forget_sent(struct vt_sftp *s)
+{
+    while (s->out_packet < s->out.len && s->out_packet + packet_at(s, s->out_packet) <= s->out_at)
+        s->out_packet += packet_at(s, s->out_packet);
+    if (s->out_packet < s->out.len && s->out_packet < IN_ROOM)
+        return;                     /* moving the rest would cost more */
+    vt_buf_drop(&s->out, s->out_packet);
+    s->out_at -= s->out_packet;
+    s->out_packet = 0;
+}
+
+static void push(struct vt_sftp *s, bool *moved)
+{
+    while (s->rc == VT_OK && vt_sftp_queued(s) > 0 && !vt_ssh_is_full(s->ssh)) {
+        size_t some = vt_sftp_queued(s) < PIECE ? vt_sftp_queued(s) : PIECE;
+        ssize_t n = libssh2_channel_write(s->channel, s->out.data + s->out_at, some);
+        if (n == LIBSSH2_ERROR_EAGAIN || n == 0)
+            break;
+        if (n < 0) {
+            vt_sftp_stop(s, VT_EOF, 0, "the SFTP server no longer takes requests");
+            break;
+        }
+        s->out_at += (size_t)n;
+        *moved = true;
+    }
+    forget_sent(s);
+}
+
+/* ---- bytes in ---- */
+
+static void answer(struct vt_sftp *s, struct vt_cursor c)
+{
+    struct vt_sftp_reply r = {.type = vt_take_u8(&c)};
+    uint32_t id = vt_take_u32(&c);
+    if (c.bad || id >= s->op_count || s->ops[id].fn == NULL) {
+        vt_sftp_stop(s, VT_PROTO, 0, "the SFTP server answered what nobody asked");
+        return;
+    }
+    if (r.type == VT_FXP_STATUS) {
+        r.status = vt_take_u32(&c);
+        r.message = c.p < c.end ? vt_take_bytes(&c) : (struct vt_span){c.p, 0};
+    }
+    r.body = c;
+    struct vt_sftp_op op = s->ops[id];
+    free_op(s, id);
+    op.fn(op.ctx, &op, &r);
+}
+
+/* Some servers' start-up files print text, which is no packet. */
+static void no_packet(struct vt_sftp *s)
+{
+    char said[80], text[160];
+    size_t n = s->in.len - s->in_at;
+    vt_show(s->in.data + s->in_at, n < 60 ? n : 60, said, sizeof said);
+    snprintf(text, sizeof text, "the SFTP server sent no packet but: %s", said);
+    vt_sftp_stop(s, VT_PROTO, 0, text);
+}
+
+static void take_version(struct vt_sftp *s, struct vt_cursor c);
+
+static void dispatch(struct vt_sftp *s)
+{
+    while (s->rc == VT_OK && s->in_at < s->in.len) {
+        size_t length = 0;
+        const char *at = s->in.data + s->in_at;
+        enum vt_rc rc = vt_packet_length(at, s->in.len - s->in_at, PACKET_MAX, &length);
+        if (rc == VT_AGAIN)
+            break;
+        if (rc != VT_OK) {
+            no_packet(s);
+            break;
+        }
+        s->in_at += length;
+        struct vt_cursor c = vt_cursor_of(at + 4, length - 4);
+        if (s->is_ready)
+            answer(s, c);
+        else
+            take_version(s, c);
+    }
+}
+
+/* Keeps what is not dispatched at the buffer's start once its end is near. */
+static void compact(struct vt_sftp *s)
+{
+    if (s->in_at == s->in.len) {
+        vt_buf_clear(&s->in);
+        s->in_at = 0;
+    } else if (s->in.len + IN_ROOM > IN_MAX / 2 && s->in_at > 0) {
+        vt_buf_drop(&s->in, s->in_at);
+        s->in_at = 0;
+    }
+}
+
+static void pull(struct vt_sftp *s, bool *moved)
+{
+    while (s->rc == VT_OK) {
+        enum vt_rc rc = vt_buf_reserve(&s->in, IN_ROOM);
+        if (rc != VT_OK) {
+            vt_sftp_stop(s, rc, 0, NULL);
+            return;
+        }
+        ssize_t n = libssh2_channel_read(s->channel, s->in.data + s->in.len, s->in.cap - s->in.len);
+        if (n == LIBSSH2_ERROR_EAGAIN)
+            return;
+        if (n <= 0) {
+            if (n < 0 || libssh2_channel_eof(s->channel))
+                vt_sftp_stop(s, VT_EOF, 0, "the SFTP server ended");
+            return;
+        }
+        s->in.len += (size_t)n;
+        *moved = true;
+        dispatch(s);
+        compact(s);
+    }
+}
+
+static const char *in_words(enum vt_rc rc)
+{
+    return rc == VT_TIMEOUT ? "the time for the transfer is over"
+         : rc == VT_EOF || rc == VT_IO ? "the connection ended during the transfer" : NULL;
+}
+
+static void wait_more(struct vt_sftp *s)
+{
+    vt_time stalled = s->stall == VT_FOREVER ? VT_FOREVER : s->moved_at + s->stall;
+    vt_time until = stalled < s->deadline ? stalled : s->deadline;
+    enum vt_rc rc = vt_ssh_wait(s->ssh, s->w, until);
+    if (rc == VT_OK || s->rc != VT_OK)
+        return;
+    if (rc == VT_TIMEOUT && until < s->deadline)
+        vt_sftp_stop(s, rc, 0, "the transfer stalled: no byte moved");
+    else
+        vt_sftp_stop(s, rc, 0, in_words(rc));
+}
+
+/* While bytes move there is no wait that would notice a signal, a close or the deadline. */
+static void look_up(struct vt_sftp *s)
+{
+    s->looked_up_at = vt_now();
+    enum vt_rc rc = vt_sleep(s->w, s->looked_up_at);
+    if (rc != VT_TIMEOUT || vt_expired(s->deadline))
+        vt_sftp_stop(s, rc, 0, in_words(rc));
+}
+
+void vt_sftp_pause(struct vt_sftp *s, bool moved, uint64_t received_before)
+{
+    if (moved)
+        s->moved_at = vt_now();
+    /* What was received may be the leave to write on, which the read has swallowed. */
+    if (s->rc == VT_OK && !moved && vt_ssh_received(s->ssh) == received_before)
+        wait_more(s);
+    else if (s->rc == VT_OK && vt_now() - s->looked_up_at > LOOK_UP)
+        look_up(s);
+}
+
+enum vt_rc vt_sftp_turn(struct vt_sftp *s)
+{
+    uint64_t before = vt_ssh_received(s->ssh);
+    bool moved = false;
+    vt_ssh_pass(s->ssh);
+    push(s, &moved);
+    pull(s, &moved);
+    vt_sftp_pause(s, moved, before);
+    return s->rc;
+}
+
+/* ---- opening ---- */
+
+static void take_version(struct vt_sftp *s, struct vt_cursor c)
+{
+    unsigned type = vt_take_u8(&c);
+    uint32_t version = vt_take_u32(&c);
+    if (c.bad || type != VT_FXP_VERSION || version < VERSION) {
+        vt_sftp_stop(s, c.bad || type != VT_FXP_VERSION ? VT_PROTO : VT_UNSUPPORTED, 0,
+                     "the server does not speak SFTP version 3");
+        return;
+    }
+    while (c.p < c.end && !c.bad) {
+        struct vt_span name = vt_take_bytes(&c), value = vt_take_bytes(&c);
+        (void)value;
+        s->has_posix_rename |= vt_span_is(name, "posix-rename@openssh.com");
+        s->has_expand_path |= vt_span_is(name, "expand-path@openssh.com");
+        s->has_limits |= vt_span_is(name, "limits@openssh.com");
+    }
+    s->is_ready = true;
+}
+
+static uint32_t at_most(uint64_t told, uint32_t most)
+{
+    return told > 0 && told < most ? (uint32_t)told : most;
+}
+
+struct first_answer { struct vt_sftp *s; bool done; };
+
+static void on_limits(void *ctx, const struct vt_sftp_op *op, const struct vt_sftp_reply *r)
+{
+    struct first_answer *f = ctx;
+    struct vt_cursor c = r->body;
+    (void)op;
+    f->done = true;
+    if (r->type != VT_FXP_EXTENDED_REPLY)
+        return;
+    uint64_t packet = vt_take_u64(&c), read = vt_take_u64(&c), write = vt_take_u64(&c);
+    uint64_t handles = vt_take_u64(&c);
+    if (c.bad || packet < PLAIN_SIZE)
+        return;
+    f->s->read_max = at_most(read, LARGE);
+    f->s->write_max = at_most(write, LARGE);
+    f->s->files_max = at_most(handles > 8 ? handles - 4 : 0, FAR_FILES);
+}
+
+static void on_any(void *ctx, const struct vt_sftp_op *op, const struct vt_sftp_reply *r)
+{
+    (void)op, (void)r;
+    ((struct first_answer *)ctx)->done = true;
+}
+
+/* The first request tells how far the server is, and its limits if it has them. */
+static enum vt_rc measure(struct vt_sftp *s)
+{
+    struct first_answer f = {.s = s};
+    vt_time began = vt_now();
+    if (s->has_limits) {
+        struct vt_packet p = vt_sftp_begin(s, VT_FXP_EXTENDED, on_limits, &f, 0, 0);
+        vt_packet_text(&p, "limits@openssh.com");
+        vt_sftp_end(s, &p);
+    } else {
+        vt_sftp_ask(s, VT_FXP_REALPATH, ".", on_any, &f);
+    }
+    while (!f.done && vt_sftp_turn(s) == VT_OK)
+        ;
+    bool far = vt_now() - began > FAR;
+    s->in_flight_max = far ? FAR_IN_FLIGHT : NEAR_IN_FLIGHT;
+    s->files_max = at_most(s->files_max, far ? FAR_FILES : NEAR_FILES);
+    return s->rc;
+}
+
+static enum vt_rc greet(struct vt_sftp *s)
+{
+    /* INIT has the version where others have their id. */
+    struct vt_packet p = vt_packet_begin(&s->out, VT_FXP_INIT, VERSION);
+    vt_sftp_end(s, &p);
+    while (!s->is_ready && vt_sftp_turn(s) == VT_OK)
+        ;
+    if (s->rc == VT_EOF && !s->is_ready)
+        s->rc = vt_fail(s->e, VT_UNSUPPORTED, VT_STAGE_TRANSFER, 0,
+                        "the server has no SFTP: its subsystem ended at once");
+    bool is_openssh = s->has_posix_rename;
+    s->read_max = is_openssh ? OPENSSH_READ : PLAIN_SIZE;
+    s->write_max = is_openssh ? LARGE : PLAIN_SIZE;
+    s->files_max = 200;
+    return s->rc;
+}
+
+void vt_sftp_init(struct vt_sftp *s, struct vt_ssh *ssh, vt_time stall, struct vt_waiter *w,
+                  vt_time deadline, struct vt_err *e)
+{
+    *s = (struct vt_sftp){.ssh = ssh, .w = w, .deadline = deadline, .stall = stall, .e = e,
+                          .op_free = NONE, .moved_at = vt_now()};
+    vt_buf_init(&s->out, OUT_MAX);
+    vt_buf_init(&s->in, IN_MAX);
+}
+
+/* Another command is to follow. */
+static void settle(struct vt_sftp *s)
+{
+    enum vt_rc rc = vt_ssh_channel_settle(s->ssh, s->channel, s->w, s->deadline);
+    if (rc == VT_INTR || rc == VT_CLOSED)
+        s->rc = vt_fail(s->e, rc, VT_STAGE_TRANSFER, 0, NULL);
+}
+
+enum vt_rc vt_sftp_open(struct vt_sftp *s)
+{
+    s->rc = vt_ssh_channel(s->ssh, "sftp", false, s->w, s->deadline, &s->channel, s->e);
+    if (s->rc != VT_OK)
+        return s->rc;
+    libssh2_channel_handle_extended_data2(s->channel, LIBSSH2_CHANNEL_EXTENDED_DATA_IGNORE);
+    if (greet(s) == VT_OK)
+        return measure(s);
+    if (s->rc == VT_UNSUPPORTED)
+        settle(s);
+    return s->rc;
+}
+
+void vt_sftp_close(struct vt_sftp *s)
+{
+    if (s->channel != NULL)
+        vt_ssh_channel_free(s->ssh, s->channel);
+    vt_buf_fini(&s->out);
+    vt_buf_fini(&s->in);
+    free(s->ops);
+    *s = (struct vt_sftp){0};
+}
+
+/* ---- after the end ---- */
+
+bool vt_sftp_revive(struct vt_sftp *s, struct vt_waiter *w, vt_time deadline)
+{
+    if (s->channel == NULL || !s->is_ready || s->rc == VT_EOF || s->rc == VT_IO || s->rc == VT_PROTO)
+        return false;
+    for (uint32_t i = 0; i < s->op_count; i++)
+        if (s->ops[i].fn != NULL)
+            s->ops[i].fn = ignore;
+    if (s->out_at > s->out_packet)
+        s->out.len = s->out_packet + packet_at(s, s->out_packet);   /* its rest must follow */
+    else
+        s->out.len = s->out_at;
+    s->rc = VT_OK;
+    s->e = NULL;                    /* the first failure is the one to tell */
+    s->w = w;
+    s->deadline = deadline;
+    s->stall = VT_FOREVER;
+    return true;
+}
+
+bool vt_sftp_is(struct vt_sftp *s, const struct vt_sftp_reply *reply, enum vt_fxp type)
+{
+    if (reply->type == type)
+        return true;
+    vt_sftp_stop(s, VT_PROTO, 0, "the SFTP server gave an answer of the wrong kind");
+    return false;
+}

@@ -1,0 +1,298 @@
+/* tree.c - local files and folders. */
+#include "transfer/tree.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#define FOLDER_FLAGS (O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
+
+/* ---- names ---- */
+
+void vt_temp_name(const char *name, char out[256])
+{
+    static const char digits[] = "abcdefghijklmnopqrstuvwxyz234567";
+    unsigned char random[8];
+    char tail[sizeof random + 1] = "";
+    if (getrandom(random, sizeof random, 0) != (ssize_t)sizeof random)
+        memset(random, getpid() & 0xff, sizeof random);
+    for (size_t i = 0; i < sizeof random; i++)
+        tail[i] = digits[random[i] % 32];
+    snprintf(out, 256, ".%.240s.vt-%s", name, tail);
+}
+
+static size_t without_slashes(const char *path)
+{
+    size_t n = strlen(path);
+    while (n > 1 && path[n - 1] == '/')
+        n--;
+    return n;
+}
+
+enum vt_rc vt_path_split(const char *path, char **folder, char **name)
+{
+    size_t n = without_slashes(path), at = n;
+    while (at > 0 && path[at - 1] != '/')
+        at--;
+    *name = strndup(path + at, n - at);
+    *folder = at == 0 ? strdup(".") : strndup(path, at > 1 ? at - 1 : 1);
+    if (*name != NULL && *folder != NULL)
+        return VT_OK;
+    free(*name);
+    free(*folder);
+    *name = *folder = NULL;
+    return VT_NOMEM;
+}
+
+char *vt_path_name(const char *path)
+{
+    size_t n = without_slashes(path), at = n;
+    while (at > 0 && path[at - 1] != '/')
+        at--;
+    bool dots = n - at <= 2 && strspn(path + at, ".") >= n - at;
+    return strndup(path + at, dots ? 0 : n - at);
+}
+
+/* ---- below a folder ---- */
+
+int vt_tree_open(int top, const char *path)
+{
+    int fd = openat(top, ".", FOLDER_FLAGS);
+    while (fd >= 0 && *path != '\0') {
+        char part[256];
+        size_t n = strcspn(path, "/");
+        if (n >= sizeof part) {
+            close(fd);
+            errno = ENAMETOOLONG;
+            return -1;
+        }
+        memcpy(part, path, n);
+        part[n] = '\0';
+        path += n + (path[n] == '/');
+        int next = openat(fd, part, FOLDER_FLAGS);
+        int sys = errno;
+        close(fd);
+        errno = sys;
+        fd = next;
+    }
+    return fd;
+}
+
+static bool remove_below(int folder, const char *name, int depth);
+
+static bool is_dots(const char *name)
+{
+    return strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
+}
+
+static bool empty(int fd, int depth)
+{
+    DIR *dir = fdopendir(fd);
+    if (dir == NULL) {
+        close(fd);
+        return false;
+    }
+    bool ok = true;
+    for (struct dirent *d; (d = readdir(dir)) != NULL; )
+        if (!is_dots(d->d_name))
+            ok = remove_below(dirfd(dir), d->d_name, depth + 1) && ok;
+    closedir(dir);
+    return ok;
+}
+
+static bool remove_below(int folder, const char *name, int depth)
+{
+    if (unlinkat(folder, name, 0) == 0)
+        return true;
+    if ((errno != EISDIR && errno != EPERM) || depth > 2 * VT_TREE_DEPTH)
+        return errno == ENOENT;
+    int fd = openat(folder, name, FOLDER_FLAGS);
+    if (fd < 0 && errno == EACCES && fchmodat(folder, name, 0700, 0) == 0)
+        fd = openat(folder, name, FOLDER_FLAGS);
+    return fd >= 0 && empty(fd, depth) && unlinkat(folder, name, AT_REMOVEDIR) == 0;
+}
+
+bool vt_tree_remove(int folder, const char *name)
+{
+    return remove_below(folder, name, 0);
+}
+
+/* ---- the target of a download ---- */
+
+enum vt_rc vt_target_open(struct vt_target *t, const char *path)
+{
+    struct stat st;
+    char *folder = NULL, *real = NULL;
+    *t = (struct vt_target){.fd = -1};
+    if (path[0] == '\0')
+        path = ".";
+    t->exists = stat(path, &st) == 0;
+    if (t->exists && S_ISDIR(st.st_mode)) {
+        t->fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        return t->fd < 0 ? VT_IO : VT_OK;
+    }
+    t->is_special = t->exists && !S_ISREG(st.st_mode);
+    if (t->is_special && !S_ISCHR(st.st_mode) && !S_ISBLK(st.st_mode))
+        return VT_INVALID;
+    if (t->exists)
+        real = realpath(path, NULL);
+    enum vt_rc rc = vt_path_split(real != NULL ? real : path, &folder, &t->name);
+    if (rc == VT_OK && (t->fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0)
+        rc = VT_IO;
+    int sys = errno;
+    free(folder);
+    free(real);
+    errno = sys;
+    return rc;
+}
+
+void vt_target_close(struct vt_target *t)
+{
+    if (t->fd >= 0)
+        close(t->fd);
+    free(t->name);
+    *t = (struct vt_target){.fd = -1};
+}
+
+bool vt_rename_new(int folder, const char *from, const char *to)
+{
+    struct stat st;
+    if (renameat2(folder, from, folder, to, RENAME_NOREPLACE) == 0)
+        return true;
+    if (errno != EINVAL && errno != ENOSYS)
+        return false;
+    if (fstatat(folder, to, &st, AT_SYMLINK_NOFOLLOW) == 0) {
+        errno = EEXIST;
+        return false;
+    }
+    return renameat(folder, from, folder, to) == 0;
+}
+
+bool vt_write_all(int fd, const void *data, size_t n, uint64_t at, bool is_stream)
+{
+    const char *p = data;
+    while (n > 0) {
+        ssize_t put = is_stream ? write(fd, p, n) : pwrite(fd, p, n, (off_t)at);
+        if (put < 0 && errno == EINTR)
+            continue;
+        if (put <= 0)
+            return false;
+        p += put;
+        n -= (size_t)put;
+        at += (uint64_t)put;
+    }
+    return true;
+}
+
+/* ---- walking ---- */
+
+static bool enter(struct vt_walk *walk, int fd)
+{
+    struct stat st;
+    DIR *dir = fstat(fd, &st) == 0 ? fdopendir(fd) : NULL;
+    if (dir == NULL) {
+        int sys = errno;
+        close(fd);
+        errno = sys;
+        return false;
+    }
+    walk->level[walk->depth].dir = dir;
+    walk->level[walk->depth].dev = st.st_dev;
+    walk->level[walk->depth].ino = st.st_ino;
+    walk->level[walk->depth].path_len = walk->path_len;
+    walk->depth++;
+    return true;
+}
+
+static void leave(struct vt_walk *walk)
+{
+    closedir(walk->level[--walk->depth].dir);
+}
+
+enum vt_rc vt_walk_begin(struct vt_walk *walk, int fd, bool follow)
+{
+    walk->depth = 0;
+    walk->follow = follow;
+    walk->path_len = 0;
+    walk->path[0] = '\0';
+    return enter(walk, fd) ? VT_OK : VT_IO;
+}
+
+void vt_walk_end(struct vt_walk *walk)
+{
+    while (walk->depth > 0)
+        leave(walk);
+}
+
+/* A link that leads to a folder in which it lies. */
+static bool is_loop(const struct vt_walk *walk, const struct stat *st)
+{
+    for (int i = 0; i < walk->depth; i++)
+        if (walk->level[i].dev == st->st_dev && walk->level[i].ino == st->st_ino)
+            return true;
+    return false;
+}
+
+/* Looks at the entry and, if it is a folder, opens it: what follows is in it. */
+static int look(struct vt_walk *walk, struct vt_entry *e)
+{
+    int flags = walk->follow ? 0 : AT_SYMLINK_NOFOLLOW;
+    if (fstatat(e->folder_fd, e->name, &e->st, flags) < 0)
+        return errno;
+    if (S_ISREG(e->st.st_mode)) {
+        e->kind = VT_ENTRY_FILE;
+        return 0;
+    }
+    if (S_ISLNK(e->st.st_mode)) {
+        e->kind = VT_ENTRY_LINK;
+        return 0;
+    }
+    if (!S_ISDIR(e->st.st_mode))
+        return EMEDIUMTYPE;
+    if (is_loop(walk, &e->st))
+        return ELOOP;
+    if (walk->depth == VT_TREE_DEPTH)
+        return ENAMETOOLONG;
+    int fd = openat(e->folder_fd, e->name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | (walk->follow ? 0 : O_NOFOLLOW));
+    if (fd < 0 || !enter(walk, fd))
+        return errno;
+    e->kind = VT_ENTRY_FOLDER;
+    return 0;
+}
+
+/* Puts the name behind the path of the folder that is being read. */
+static bool set_path(struct vt_walk *walk, const char *name)
+{
+    size_t at = walk->level[walk->depth - 1].path_len, n = strlen(name);
+    if (at + n + 2 > sizeof walk->path)
+        return false;
+    if (at > 0)
+        walk->path[at++] = '/';
+    memcpy(walk->path + at, name, n + 1);
+    walk->path_len = at + n;
+    return true;
+}
+
+bool vt_walk_next(struct vt_walk *walk, struct vt_entry *entry)
+{
+    while (walk->depth > 0) {
+        DIR *dir = walk->level[walk->depth - 1].dir;
+        struct dirent *d = readdir(dir);
+        if (d == NULL) {
+            leave(walk);
+            continue;
+        }
+        if (is_dots(d->d_name))
+            continue;
+        *entry = (struct vt_entry){.path = walk->path, .name = d->d_name, .folder_fd = dirfd(dir)};
+        entry->sys = set_path(walk, d->d_name) ? look(walk, entry) : ENAMETOOLONG;
+        if (entry->sys != 0)
+            entry->kind = VT_ENTRY_FAILED;
+        return true;
+    }
+    return false;
+}

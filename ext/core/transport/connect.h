@@ -1,0 +1,33 @@
+/* connect.h - from a host name to a connected socket, and to the one of several
+ * connections on which an SSH server has spoken. */
+#ifndef VT_CONNECT_H
+#define VT_CONNECT_H
+
+#include "buf.h"
+#include "io.h"
+
+#include <stdbool.h>
+
+struct vt_connected {
+    int fd;                 /* non-blocking, close-on-exec, TCP_NODELAY */
+    int tries;              /* connections opened, also on failure */
+    char address[64];       /* numeric */
+    struct vt_buf head;     /* vt_connect_ssh: what was received so far; the caller's */
+};
+
+/* Connects to the first address of host that accepts.  host: name, IPv4 or IPv6 address
+ * (with a scope, brackets allowed).  VT_RESOLVE, VT_CONNECT (e->sys), VT_TIMEOUT, VT_INTR,
+ * VT_CLOSED, VT_INVALID. */
+enum vt_rc vt_connect(const char *host, int port, struct vt_waiter *w, vt_time deadline,
+                      struct vt_connected *out, struct vt_err *e) VT_MUST_CHECK;
+
+/* Connects and receives until the peer's SSH version string has begun.  A host that
+ * refuses or can't be reached ends it at once.  With hedge, a peer that accepts and then
+ * stays silent or hangs up is tried afresh until the deadline, at most five connections at
+ * a time: user networking of QEMU accepts long before the guest listens, and asks the guest
+ * again only seconds later.  VT_BANNER: the peer said something else (e->text shows it), or
+ * hung up; VT_TIMEOUT with stage connect or banner; else as vt_connect. */
+enum vt_rc vt_connect_ssh(const char *host, int port, bool hedge, struct vt_waiter *w, vt_time deadline,
+                          struct vt_connected *out, struct vt_err *e) VT_MUST_CHECK;
+
+#endif
