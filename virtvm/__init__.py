@@ -1,0 +1,3 @@
+"""virtvm: test virtual machines from Python."""
+
+__version__ = "0.1.0"
