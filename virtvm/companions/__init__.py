@@ -1,0 +1,1 @@
+"""Collaborators of virt_vm, with the names autotest gave them."""

@@ -1,0 +1,479 @@
+"""Commands on the host: running them under a deadline, and ending process trees.
+
+What autotest calls utils.run() and virt_utils.kill_process_tree() stands here.
+subprocess and its kin are imported at the first command, since virt_vm is
+imported far more often than it runs one.
+"""
+
+import codecs
+import contextlib
+import io
+import logging
+import os
+import time
+
+from virtvm.companions import error
+
+TEE_TO_LOGS = object()      # as stdout_tee, stderr_tee: write the lines to the log
+DEVNULL = object()          # as stdout_tee, stderr_tee: throw the output away
+
+STDOUT_PREFIX = "[stdout] "
+STDERR_PREFIX = "[stderr] "
+DEFAULT_STDOUT_LEVEL = logging.DEBUG
+DEFAULT_STDERR_LEVEL = logging.ERROR
+
+_GRACE = 1.0                # seconds between SIGTERM and SIGKILL at a timeout
+_GRACE_INTERRUPTED = 0.05   # the same after Ctrl-C
+_PIECE = 65536
+
+
+class CmdResult:
+    """What a command came to.
+
+    command: the command line (str)
+    stdout, stderr: its output (str); bytes that are no UTF-8 stand as \\xNN
+    exit_status: int, negative for the signal that ended it, None if not known
+    duration: seconds (float)
+    """
+
+    def __init__(self, command="", stdout="", stderr="", exit_status=None, duration=0):
+        self.command = command
+        self.stdout = stdout
+        self.stderr = stderr
+        self.exit_status = exit_status
+        self.duration = duration
+
+    def __repr__(self):
+        import textwrap
+        command = textwrap.fill(self.command, 78, initial_indent="\n    ",
+                                subsequent_indent="    ")
+        blocks = ["\n%s:\n%s" % (name, text.rstrip())
+                  for name, text in (("stdout", self.stdout), ("stderr", self.stderr))
+                  if text.rstrip()]
+        return ("* Command: %s\nExit status: %s\nDuration: %s\n%s"
+                % (command, self.exit_status, self.duration, "".join(blocks)))
+
+
+class _LogTee:
+    """Where output goes with TEE_TO_LOGS: one record a line."""
+
+    def __init__(self, level, prefix):
+        self._level = level
+        self._prefix = prefix
+        self._rest = ""
+
+    def write(self, text):
+        *lines, self._rest = (self._rest + text).split("\n")
+        for line in lines:
+            logging.log(self._level, "%s%s", self._prefix, line)
+
+    def finish(self):
+        if self._rest:
+            self.write("\n")
+
+
+class _Collector:
+    """Reads one pipe of a command, keeps the bytes and tees the text."""
+
+    def __init__(self, pipe, tee, level, prefix):
+        self._pieces = []
+        self._tee = _LogTee(level, prefix) if tee is TEE_TO_LOGS else tee
+        self._as_bytes = isinstance(tee, (io.RawIOBase, io.BufferedIOBase))
+        self._decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
+        self.pipe = pipe
+        if pipe is not None:
+            os.set_blocking(pipe.fileno(), False)
+
+    def read(self):
+        """Take what is there.  False at the end of the stream."""
+        try:
+            piece = os.read(self.pipe.fileno(), _PIECE)
+        except BlockingIOError:
+            return True
+        if piece:
+            self._pieces.append(piece)
+            self._write_tee(piece)
+        return bool(piece)
+
+    def drain(self):
+        """Take what the command left in the pipe, but not what others add to it."""
+        import array
+        import fcntl
+        import termios
+        if self.pipe is None:
+            return
+        left = array.array("i", [0])
+        fcntl.ioctl(self.pipe.fileno(), termios.FIONREAD, left)
+        end = self._size() + left[0]
+        while self._size() < end and self.read():
+            pass
+
+    def _size(self):
+        return sum(map(len, self._pieces))
+
+    def _write_tee(self, piece, final=False):
+        if self._tee is None or self._tee is DEVNULL:
+            return
+        self._tee.write(piece if self._as_bytes else self._decoder.decode(piece, final))
+
+    def finish_tee(self):
+        self._write_tee(b"", final=True)
+        if isinstance(self._tee, _LogTee):
+            self._tee.finish()
+
+    def text(self):
+        return b"".join(self._pieces).decode("utf-8", "backslashreplace")
+
+
+class _Exit:
+    """A descriptor that becomes readable when our child process pid has ended."""
+
+    def __init__(self, pid):
+        try:
+            self.fd = os.pidfd_open(pid)
+        except (AttributeError, OSError):       # old kernel or seccomp; or already reaped
+            self.fd = self._watch_by_thread(pid)
+
+    @staticmethod
+    def _watch_by_thread(pid):
+        import threading
+        reader, writer = os.pipe()
+
+        def watch():
+            try:
+                os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+            except ChildProcessError:
+                pass
+            os.close(writer)
+        threading.Thread(target=watch, daemon=True).start()
+        return reader
+
+    def wait(self, timeout):
+        """True if the process has ended, after waiting timeout seconds at most."""
+        return _is_readable(self.fd, timeout)
+
+    def close(self):
+        os.close(self.fd)
+
+
+class BgJob:
+    """A command that runs in the background; join_bg_jobs() gathers its output.
+
+    command: a command line for /bin/bash; it gets a session of its own.
+    stdout_tee, stderr_tee: text or binary file, TEE_TO_LOGS, DEVNULL or None.
+    stdin: str, bytes, file or descriptor; None is an empty input.
+    stderr_level: log level of the lines of stderr with TEE_TO_LOGS.
+    Attributes: command, result (CmdResult), sp (subprocess.Popen).
+    """
+
+    def __init__(self, command, stdout_tee=None, stderr_tee=None, verbose=True, stdin=None,
+                 stderr_level=DEFAULT_STDERR_LEVEL):
+        self.command = command
+        self.result = CmdResult(command)
+        if verbose:
+            logging.debug("Running '%s'", command)
+        if isinstance(stdin, str):
+            stdin = stdin.encode("utf-8", "surrogateescape")
+        self._input = memoryview(stdin) if isinstance(stdin, (bytes, bytearray)) else None
+        self._started = time.monotonic()
+        self.sp = self._spawn(stdin, stdout_tee, stderr_tee)
+        try:
+            self._exit = _Exit(self.sp.pid)
+        except BaseException:
+            self._abandon()
+            raise
+        self._out = _Collector(self.sp.stdout, stdout_tee, DEFAULT_STDOUT_LEVEL, STDOUT_PREFIX)
+        self._err = _Collector(self.sp.stderr, stderr_tee, stderr_level, STDERR_PREFIX)
+
+    def _spawn(self, stdin, stdout_tee, stderr_tee):
+        import subprocess
+        if self._input is not None:
+            stdin = subprocess.PIPE
+        sp = subprocess.Popen(
+            ["/bin/bash", "-c", "--", self.command], start_new_session=True, bufsize=0,
+            stdin=subprocess.DEVNULL if stdin is None else stdin,
+            stdout=subprocess.DEVNULL if stdout_tee is DEVNULL else subprocess.PIPE,
+            stderr=subprocess.DEVNULL if stderr_tee is DEVNULL else subprocess.PIPE)
+        if sp.stdin is not None:
+            os.set_blocking(sp.stdin.fileno(), False)
+        return sp
+
+    def _abandon(self):
+        """End a command that nobody can wait for."""
+        self.sp.kill()
+        self.sp.wait()
+        self._close_pipes()
+
+    def _close_pipes(self):
+        for pipe in (self.sp.stdin, self.sp.stdout, self.sp.stderr):
+            if pipe is not None:
+                pipe.close()
+
+    def _watches(self):
+        """What to wait for: descriptor, "in" or "out", and what to do then."""
+        watches = [(c.pipe.fileno(), "in", c.read) for c in (self._out, self._err) if c.pipe]
+        if self.sp.stdin is not None:
+            watches.append((self.sp.stdin.fileno(), "out", self._feed))
+        return watches
+
+    def _feed(self):
+        """Write some of the input.  False when all is written or nobody wants it."""
+        try:
+            self._input = self._input[os.write(self.sp.stdin.fileno(), self._input[:_PIECE]):]
+        except BlockingIOError:
+            return True
+        except BrokenPipeError:
+            self._input = self._input[:0]
+        if not self._input:
+            self.sp.stdin.close()
+        return bool(self._input)
+
+    def _finish(self):
+        """Release everything; publish status and output."""
+        with contextlib.ExitStack() as last:
+            last.callback(self._publish)
+            last.callback(self._out.finish_tee)
+            last.callback(self._err.finish_tee)
+            last.callback(self._exit.close)
+            last.callback(self._close_pipes)
+            last.callback(self._out.drain)
+            last.callback(self._err.drain)
+            if self._exit.wait(0):
+                self._reap()
+
+    def _reap(self):
+        """Record how the command ended; it has."""
+        try:
+            os.waitid(os.P_PID, self.sp.pid, os.WEXITED | os.WNOWAIT)
+            status_known = True
+        except ChildProcessError:       # SIGCHLD ignored, or somebody else waited
+            status_known = self.sp.returncode is not None
+        status = self.sp.wait()
+        self.result.exit_status = status if status_known else None
+
+    def _publish(self):
+        self.result.duration = time.monotonic() - self._started
+        self.result.stdout = self._out.text()
+        self.result.stderr = self._err.text()
+
+
+def _milliseconds_left(deadline):
+    """For poll(): None for no deadline; rounded up, so that no wait ends early."""
+    if deadline is None:
+        return None
+    return max(0, int((deadline - time.monotonic()) * 1000) + 1)
+
+
+def _serve(jobs, deadline):
+    """Move bytes until all jobs have ended or the deadline has passed; True if ended."""
+    import select
+    poller = select.poll()
+    actions = {}
+    for fd, direction, action in (watch for job in jobs for watch in job._watches()):
+        actions[fd] = action
+        poller.register(fd, select.POLLIN if direction == "in" else select.POLLOUT)
+    running = {job._exit.fd for job in jobs}
+    for fd in running:
+        poller.register(fd, select.POLLIN)
+    while running:
+        if deadline is not None and time.monotonic() >= deadline:
+            return False
+        for fd, _ in poller.poll(_milliseconds_left(deadline)):
+            if fd in running:
+                running.remove(fd)
+                poller.unregister(fd)
+            elif not actions[fd]():
+                poller.unregister(fd)
+    return True
+
+
+def _end(jobs, grace):
+    """End those of the jobs that still run, with all their descendants."""
+    import signal
+    left = [job for job in jobs if not job._exit.wait(0)]
+    trees = [process_tree(job.sp.pid) for job in left]
+    for job in left:
+        signal_group(job.sp.pid, signal.SIGTERM)
+    deadline = time.monotonic() + grace
+    for job, tree in zip(left, trees):
+        job._exit.wait(max(0, deadline - time.monotonic()))
+        # Not reaped yet: the number of the group can't have been given away.
+        signal_group(job.sp.pid, signal.SIGKILL)
+        for pid, started in tree:
+            if start_time(pid) == started:
+                safe_kill(pid, signal.SIGKILL)
+        job._exit.wait(grace)
+
+
+class _Interrupts:
+    """Ctrl-C waits until deliver() or the end of the block, in the main thread.
+
+    It would leave a process alone that was started and is not known to anybody yet.
+    """
+
+    def __init__(self):
+        self._handler = None
+        self._caught = None
+
+    def __enter__(self):
+        import signal
+        import threading
+        handler = signal.getsignal(signal.SIGINT)
+        if callable(handler) and threading.current_thread() is threading.main_thread():
+            with contextlib.suppress(ValueError):       # a sub-interpreter gets no signals
+                signal.signal(signal.SIGINT, self._catch)
+                self._handler = handler
+        return self
+
+    def __exit__(self, *exc_info):
+        self.deliver()
+
+    def _catch(self, *arguments):
+        self._caught = arguments
+
+    def deliver(self):
+        """Let it through again, at once if it came meanwhile."""
+        import signal
+        handler, self._handler = self._handler, None
+        if handler is not None:
+            signal.signal(signal.SIGINT, handler)
+            if self._caught is not None:
+                handler(*self._caught)
+
+
+def run_jobs(makers, timeout=None):
+    """Start a job with each of makers (functions) and join them all; returns them (list)."""
+    jobs = []
+    with _Interrupts() as interrupts:
+        try:
+            for make in makers:
+                jobs.append(make())
+        except BaseException:
+            with contextlib.suppress(error.CmdError):
+                join_bg_jobs(jobs, 0)
+            raise
+        return _join(jobs, timeout, interrupts.deliver)
+
+
+def join_bg_jobs(bg_jobs, timeout=None):
+    """Wait until all jobs have ended and gather their output; returns bg_jobs.
+
+    timeout: seconds for all of them.  When it passes, or something is raised
+    meanwhile (Ctrl-C for one), those left are ended with their descendants:
+    SIGTERM, then SIGKILL.  Raises CmdError at a timeout.
+    """
+    return _join(bg_jobs, timeout)
+
+
+def _join(bg_jobs, timeout, begin=lambda: None):
+    """join_bg_jobs(); begin() is called once whatever it raises ends the jobs."""
+    deadline = None if timeout is None else time.monotonic() + timeout
+    grace = _GRACE_INTERRUPTED
+    with contextlib.ExitStack() as last:
+        for job in bg_jobs:
+            last.callback(job._finish)
+        try:
+            begin()
+            in_time = _serve(bg_jobs, deadline)
+            grace = _GRACE
+        finally:
+            _end(bg_jobs, grace)
+    if not in_time:
+        raise error.CmdError(bg_jobs[0].command, bg_jobs[0].result,
+                             "Command(s) did not complete within %s seconds"
+                             % (int(timeout) if timeout == int(timeout) else timeout))
+    return bg_jobs
+
+
+# Processes, as /proc tells of them
+
+def _stat_fields(pid):
+    """The fields of /proc/PID/stat behind the name, [] if there is no such process."""
+    try:
+        with open("/proc/%d/stat" % pid, "rb") as f:
+            return f.read().rpartition(b")")[2].split()
+    except OSError:
+        return []
+
+
+def start_time(pid):
+    """When process pid started (clock ticks as bytes), None if there is none.
+
+    With the pid it names a process for good, whoever gets the number later.
+    """
+    fields = _stat_fields(pid)
+    return fields[19] if fields else None
+
+
+def children_of(pids):
+    """Return the pids of the children of pids (list), by one walk through /proc."""
+    parents = {b"%d" % pid for pid in pids}
+    found = []
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            fields = _stat_fields(int(name))
+            if fields and fields[1] in parents:
+                found.append(int(name))
+    return found
+
+
+def process_tree(pid):
+    """Return (pid, start time) of process pid and of all its descendants."""
+    tree = []
+    level = [pid]
+    while level:
+        tree += [(p, started) for p, started in zip(level, map(start_time, level)) if started]
+        level = children_of(level)
+    return tree
+
+
+def end_process(pid, sig, timeout):
+    """Send signal sig to process pid, no child of ours perhaps.  True if it ends in time."""
+    try:
+        fd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    except (AttributeError, OSError):       # old kernel or seccomp: no event to wait for
+        return _end_process_by_looking(pid, sig, timeout)
+    try:
+        safe_kill(pid, sig)
+        return _is_readable(fd, timeout)
+    finally:
+        os.close(fd)
+
+
+def _end_process_by_looking(pid, sig, timeout):
+    started = start_time(pid)
+    safe_kill(pid, sig)
+    deadline = time.monotonic() + timeout
+    while started is not None and start_time(pid) == started and _stat_fields(pid)[:1] != [b"Z"]:
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def _is_readable(fd, timeout):
+    """True if fd is readable, after waiting timeout seconds at most."""
+    import select
+    poller = select.poll()
+    poller.register(fd, select.POLLIN)
+    return bool(poller.poll(timeout * 1000))
+
+
+def safe_kill(pid, sig):
+    """Send signal sig to process pid.  True if that worked."""
+    try:
+        os.kill(pid, sig)
+        return True
+    except OSError:
+        return False
+
+
+def signal_group(pgid, sig):
+    """Send signal sig to process group pgid.  True if that worked."""
+    try:
+        os.killpg(pgid, sig)
+        return True
+    except OSError:
+        return False

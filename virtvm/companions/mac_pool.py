@@ -1,0 +1,117 @@
+"""MAC addresses of virtual NICs, unique among all processes of a user.
+
+The pool is the file mac_pool.json in the user's state folder ($VIRTVM_STATE_DIR,
+or /tmp/virtvm-UID), guarded by a lock beside it.  Its keys are "instance:nic".
+"""
+
+import contextlib
+import logging
+import os
+import time
+
+_LOCK_TIMEOUT = 20.0    # seconds; a holder needs some milliseconds
+_DRAWS = 64             # of addresses with the pool's prefix, before others are tried
+_PREFIX = "prefix"      # the key of the four bytes that this pool's addresses share
+
+
+@contextlib.contextmanager
+def _locked(path):
+    import fcntl
+    deadline = time.monotonic() + _LOCK_TIMEOUT
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        while True:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    raise TimeoutError("MAC address pool still locked after %g s: %s"
+                                       % (_LOCK_TIMEOUT, path)) from None
+                time.sleep(0.005)   # a blocking flock() has no deadline
+        yield
+    finally:
+        os.close(fd)
+
+
+@contextlib.contextmanager
+def _open_pool():
+    """The pool as a dict, written back if it was changed."""
+    from virtvm.companions._state_dir import state_dir
+    path = os.path.join(state_dir(), "mac_pool.json")
+    with _locked(path + ".lock"):
+        pool = _read(path)
+        before = dict(pool)
+        yield pool
+        if pool != before:
+            _write(path, pool)
+
+
+def _read(path):
+    import json
+    try:
+        with open(path, encoding="utf-8") as f:
+            return dict(json.load(f))
+    except FileNotFoundError:
+        return {}
+    except ValueError as e:
+        logging.warning("MAC address pool %s can't be read, starting a new one: %s", path, e)
+        return {}
+
+
+def _write(path, pool):
+    import json
+    from virtvm.companions.params import write_whole
+    write_whole(path, json.dumps(pool, indent=0).encode())
+
+
+def _random_bytes(count):
+    return "".join("%02x:" % byte for byte in os.urandom(count))
+
+
+def _key(vm_instance, nic_index):
+    return "%s:%s" % (vm_instance, nic_index)
+
+
+def generate_mac_address(vm_instance, nic_index):
+    """Return the MAC address of a NIC, generated and kept at the first call (str).
+
+    vm_instance: the VM's `instance`, nic_index: number of the NIC.  The
+    address starts with 9a, is locally administered, and no other NIC in the
+    pool has it.
+    """
+    key = _key(vm_instance, nic_index)
+    with _open_pool() as pool:
+        if key not in pool:
+            if _PREFIX not in pool:
+                pool[_PREFIX] = "9a:" + _random_bytes(3)
+            pool[key] = _unused(pool[_PREFIX], set(pool.values()))
+        return pool[key]
+
+
+def _unused(prefix, taken):
+    for _ in range(_DRAWS):
+        mac = prefix + _random_bytes(2)[:-1]
+        if mac not in taken:
+            return mac
+    while mac in taken:         # nearly all 65536 are in use: leave the prefix
+        mac = "9a:" + _random_bytes(5)[:-1]
+    return mac
+
+
+def set_mac_address(vm_instance, nic_index, mac):
+    """Keep mac (str) as the MAC address of a NIC."""
+    with _open_pool() as pool:
+        pool[_key(vm_instance, nic_index)] = mac
+
+
+def get_mac_address(vm_instance, nic_index):
+    """Return the MAC address kept for a NIC (str), or None."""
+    with _open_pool() as pool:
+        return pool.get(_key(vm_instance, nic_index))
+
+
+def free_mac_address(vm_instance, nic_index):
+    """Forget the MAC address of a NIC, so that it can be given away again."""
+    with _open_pool() as pool:
+        pool.pop(_key(vm_instance, nic_index), None)
