@@ -1,0 +1,1 @@
+"""Hypervisors: subclasses of virt_vm.BaseVM."""
