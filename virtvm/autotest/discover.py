@@ -1,0 +1,26 @@
+"""Which files are tests of old."""
+
+import os
+import re
+
+
+def defines_test(path):
+    """Whether a file (str or path object) defines run_<its name>(test, params, env) (bool); False if it can't be read.
+
+    It is looked for in the file's bytes: Python 2 or 3, in any encoding that has ASCII in it.
+    """
+    name = os.path.splitext(os.path.basename(path))[0]
+    try:
+        with open(path, "rb") as f:
+            source = f.read()
+    except OSError:
+        return False
+    head = rb"(?:^|[\r\n])def[ \t]+run_%s\s*\(\s*test\s*,\s*params\s*,\s*env\s*[,)]" % re.escape(os.fsencode(name))
+    return re.search(head, source) is not None
+
+
+def tests_in(folder, also=lambda name: False):
+    """Paths (list of str, sorted) of the tests of old in a folder, and of modules whose name also(name) wants."""
+    names = [name for name in sorted(os.listdir(folder)) if name.endswith(".py")]
+    paths = [os.path.join(folder, name) for name in names]
+    return [path for path, name in zip(paths, names) if also(name) or defines_test(path)]

@@ -1,0 +1,602 @@
+"""pytest runs tests of virtual machines: autotest's of old, unchanged, and new ones.
+
+A file that defines run_<its name>(test, params, env) is one test.  New tests take the fixtures
+`vm`, `params`, `env` and `test_object`.  VMs live on between tests unless params need another
+one; at the end all are gone.
+"""
+
+import contextlib
+import os
+import re
+import time
+import warnings
+
+import pytest
+
+from virtvm.autotest import discover
+
+RUNNER = pytest.StashKey()
+CONFIGURATION = pytest.StashKey()
+SUMMARY = pytest.StashKey()
+
+
+def pytest_addoption(parser):
+    from virtvm import config
+    group = parser.getgroup("virtvm", "tests of virtual machines")
+    config.add_arguments(group.addoption, "--virtvm-")
+    group.addoption("--virtvm", dest="virtvm_tests", action="store_true",
+                    help="collect from folders, too, the files that define run_<their name>(test, params, env)")
+    parser.addini("virtvm_tests", "the same as --virtvm (true or false)", type="bool", default=False)
+    group.addoption("--virtvm-results", metavar="DIR", default=None,
+                    help="folder of logs, pictures and results (default: virtvm-results)")
+    group.addoption("--virtvm-keep", action="store_true",
+                    help="leave the guest of a failed test running, until Ctrl-C")
+    group.addoption("--virtvm-autotest-dir", metavar="DIR", default=None,
+                    help="the user's own autotest tree, for what virtvm lacks")
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "virtvm(KEY=VALUE, ...): params of this test's VM")
+    config.stash[SUMMARY] = Summary()
+    config.pluginmanager.register(config.stash[SUMMARY], "virtvm-summary")
+    option = config.option
+    if option.virtvm_config or option.virtvm_param or option.virtvm_image:
+        configuration_of(config)        # now, rather than at the first test
+
+
+class TestWarned(UserWarning):
+    """A test raised TestWarn."""
+
+
+# ---- one for each process that runs tests ----
+
+class Runner:
+    """What tests share: env with its VMs, and where their evidence goes."""
+
+    def __init__(self, config):
+        from virtvm.companions.params import Env
+        self.config, self.env = config, Env()
+        self.folder = results_folder(config)
+        worker = os.environ.get("PYTEST_XDIST_WORKER")
+        self.folder = os.path.join(self.folder, worker) if worker else self.folder
+        self.booted = set()             # (instance, process) of VMs that were logged into once
+        self.failed = []                # names of tests whose guests may be kept
+        self.done = {}                  # full name of a test of old -> whether it passed
+        self.used = False               # whether a test ran
+
+    def test(self, name, bindir):
+        """A test object with a fresh folder."""
+        from virtvm.autotest.test_object import Test
+        from virtvm.companions import virt_utils
+        self.used = True
+        base = folder = os.path.join(self.folder, re.sub(r"[^\w.\[\]-]+", "_", name))
+        number = 1
+        while os.path.exists(folder):
+            number += 1
+            folder = "%s.%d" % (base, number)
+        test = Test(name, bindir, folder, self.config.option.virtvm_autotest_dir)
+        virt_utils.set_log_file_dir(test.debugdir)
+        return test
+
+    def living(self):
+        return [vm for vm in self.env.get_all_vms() if not vm.is_dead()]
+
+    def describe_living(self):
+        """For a person who is to look at them: where their monitors listen, how they were started."""
+        lines = []
+        for vm in self.living():
+            lines.append("VM '%s'" % vm.name)
+            lines += ["  %s monitor '%s': %s" % (monitor.protocol, monitor.name, monitor.filename)
+                      for monitor in getattr(vm, "monitors", [])]
+            if hasattr(vm, "make_qemu_command"):
+                lines.append("  " + vm.make_qemu_command())
+        return "\n".join(lines) or "none"
+
+    def finish(self):
+        """End all VMs."""
+        for vm in self.env.get_all_vms():
+            try:
+                vm.destroy(gracefully=False)
+            except Exception as e:      # the others are to go, too
+                warnings.warn("VM %s: %s" % (vm.name, e), stacklevel=2)
+        if self.used:
+            from virtvm.companions import virt_utils
+            virt_utils.close_log_file()
+
+
+@contextlib.contextmanager
+def _usage_errors():
+    """A configuration that can't be used is the user's mistake, not a test's."""
+    from virtvm.config import ConfigError
+    try:
+        yield
+    except ConfigError as e:
+        raise pytest.UsageError(str(e)) from e
+
+
+def configuration_of(config):
+    """What the run's options and files say (config.Config), read when it is first needed."""
+    from virtvm.config import load
+    if CONFIGURATION not in config.stash:
+        with _usage_errors():
+            config.stash[CONFIGURATION] = load(config.option)
+    return config.stash[CONFIGURATION]
+
+
+def results_folder(config):
+    """Path (str) of the folder below which all evidence goes."""
+    return os.path.join(str(config.invocation_params.dir), config.option.virtvm_results or "virtvm-results")
+
+
+def runner_of(config):
+    """The process's Runner, made when it is first needed."""
+    if RUNNER not in config.stash:
+        config.stash[RUNNER] = Runner(config)
+    return config.stash[RUNNER]
+
+
+class Run:
+    """One test with its objects: prepared, run, cleaned up after, and what it left."""
+
+    def __init__(self, runner, name, bindir, params):
+        self.runner, self.params = runner, params
+        self.test = runner.test(name, bindir)
+        self.env = runner.env
+        self._consoles = []             # (name, console, what of its output is older than the test)
+        self.seconds = {}
+        self.failed = False
+
+    def prepare(self):
+        from virtvm.autotest import virt_env_process
+        from virtvm.companions.aexpect import ConsoleSession
+        start = time.monotonic()
+        for vm in self.runner.living():
+            console = getattr(vm, "serial_console", None)
+            if console is not None:
+                self._consoles.append((vm.name, console, len(console.get_output())))
+        # A VM that is started, or started anew, has another console; all of it is this test's.
+        ConsoleSession._watchers.append(self._add_console)
+        try:
+            virt_env_process.preprocess(self.test, self.params, self.env)
+        finally:
+            self.seconds["prepare"] = time.monotonic() - start
+
+    def _add_console(self, console):
+        name = console.name or os.path.basename(console.socket_path)
+        self._consoles.append((name, console, 0))
+
+    def await_boot(self, vm):
+        """Log in once after each start, so that vm.login() works in the test."""
+        start = time.monotonic()
+        process = (vm.instance, vm.get_pid() if hasattr(vm, "get_pid") else None)
+        if process not in self.runner.booted:
+            vm.wait_for_login(timeout=float(self.params.get("login_timeout", 240))).close()
+            self.runner.booted.add(process)
+            self.seconds["boot"] = time.monotonic() - start
+
+    def clean_up(self):
+        from virtvm.autotest import virt_env_process
+        from virtvm.companions.aexpect import ConsoleSession
+        start = time.monotonic()
+        try:
+            self._write_consoles()
+            if self.failed:
+                virt_env_process.postprocess_on_error(self.test, self.params, self.env)
+            virt_env_process.postprocess(self.test, self.params, self.env)
+        finally:
+            if self._add_console in ConsoleSession._watchers:
+                ConsoleSession._watchers.remove(self._add_console)
+            self.seconds["clean up"] = time.monotonic() - start
+            self.test.close()
+
+    def _console_texts(self):
+        """{name: what its consoles, one after the other, have said during the test}."""
+        known = [console for _name, console, _begin in self._consoles]
+        for vm in self.runner.living():         # a hypervisor may have consoles of another kind
+            console = getattr(vm, "serial_console", None)
+            if console is not None and not any(console is other for other in known):
+                self._consoles.append((vm.name, console, 0))
+        texts = {}
+        for name, console, begin in self._consoles:
+            texts[name] = texts.get(name, "") + console.get_output()[begin:]
+        return texts
+
+    def _write_consoles(self):
+        for name, text in self._console_texts().items():
+            with open(os.path.join(self.test.debugdir, "serial-%s.log" % name), "w", errors="replace") as f:
+                f.write(text)
+
+    def console_tail(self):
+        return "".join(text[-4000:] for text in self._console_texts().values())
+
+    def take_picture(self):
+        """Paths of pictures of the living VMs' screens."""
+        paths = []
+        for vm in self.runner.living():
+            path = os.path.join(self.test.debugdir, "failure-%s.png" % vm.name)
+            try:
+                vm.screendump(path)
+            except Exception as e:      # evidence is nice to have
+                warnings.warn("no picture of VM %s: %s" % (vm.name, e), stacklevel=2)
+            else:
+                paths.append(path)
+        return paths
+
+
+# ---- tests of old ----
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pycollect_makemodule(module_path, parent):
+    if discover.defines_test(module_path):
+        return OldFile.from_parent(parent, path=module_path)
+    return None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collect_file(file_path, parent):
+    """Tests of old in folders, if that is asked for: files that nobody else takes."""
+    found = yield
+    wanted = parent.config.option.virtvm_tests or parent.config.getini("virtvm_tests")
+    if wanted and not found and file_path.suffix == ".py" and discover.defines_test(file_path):
+        return [OldFile.from_parent(parent, path=file_path)]
+    return found
+
+
+class OldFile(pytest.File):
+    """A file with one test of autotest's."""
+
+    def collect(self):
+        name = self.path.stem
+        for number, shortname, params in configuration_of(self.config).numbered_runs(name):
+            if params.get("skip") != "yes":
+                label = name if shortname == name else "%s[%s]" % (name, shortname)
+                yield OldTest.from_parent(self, name=label, number=number, params=params)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config, items):
+    """Variants run in the configuration's order, whichever files they are in.
+
+    There a dependency stands before what needs it.
+    """
+    if CONFIGURATION not in config.stash or config.stash[CONFIGURATION].variants is None:
+        return
+    places = [place for place, item in enumerate(items) if isinstance(item, OldTest)]
+    in_order = sorted((items[place] for place in places), key=lambda item: item.number)
+    for place, item in zip(places, in_order):
+        items[place] = item
+
+
+class OldTest(pytest.Item):
+    """run_<name>(test, params, env)."""
+
+    run = None
+
+    def __init__(self, *, number, params, **more):
+        super().__init__(**more)
+        self.number, self.params = number, params       # number: its place among the configuration's variants
+
+    def _suite(self):
+        """The suite's folder: what holds a folder `tests`, else the file's own."""
+        folder = self.path.parent
+        return str(folder.parent if folder.name == "tests" else folder)
+
+    def _check_dependencies(self, done):
+        """A test that another one needs, and that did not pass, spares us this one.
+
+        A dependency is part of a full name; one that has not been run keeps nobody from running.
+        """
+        for needed in self.params.get("dep") or []:
+            for name, passed in done.items():
+                if needed in name and not passed:
+                    pytest.skip("Test dependency failed: %s" % name)
+
+    def setup(self):
+        from virtvm import autotest
+        runner = runner_of(self.config)
+        others = {name: passed for name, passed in runner.done.items() if name != self.params["name"]}
+        runner.done[self.params["name"]] = False
+        self._check_dependencies(others)
+        autotest.install(self.config.option.virtvm_autotest_dir, [str(self.path.parent)])
+        module = autotest.load_test(str(self.path))
+        self.run = Run(runner, self.name, self._suite(), self.params.copy())
+        self.run.test.write_test_keyval(_keyvals(self.params))
+        call_test(self.run.prepare)
+        self.function = getattr(module, "run_" + self.path.stem)
+
+    def runtest(self):
+        test = self.run.test
+        self._add_profilers(test.job.profilers)
+        # With profilers there is one run, which they look at.
+        profiled = test.job.profilers.present()
+        with _in_folder(test.outputdir):
+            for _ in range(1 if profiled else int(self.params.get("iterations", 1))):
+                test.iteration += 1
+                with test.job.profilers.running(test):
+                    call_test(self.function, test, self.run.params, self.run.env)
+        self.run.runner.done[self.params["name"]] = True
+
+    def _add_profilers(self, profilers):
+        for name in (self.params.get("profilers") or "").split():
+            try:
+                profilers.add(name)
+            except ImportError as e:        # the usual configuration asks for one in every test
+                warnings.warn(TestWarned("no profiler %s: %s" % (name, e)), stacklevel=1)
+
+    def teardown(self):
+        run, self.run = self.run, None
+        if run is None:
+            return
+        try:
+            run.clean_up()
+        except BaseException:
+            run.runner.done[self.params["name"]] = False
+            raise
+
+    def reportinfo(self):
+        return self.path, None, "run_%s" % self.path.stem
+
+    def repr_failure(self, excinfo):
+        return super().repr_failure(excinfo, style="short")
+
+
+@contextlib.contextmanager
+def _in_folder(folder):
+    """The working folder is this one, whatever the block makes of it."""
+    before = os.getcwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
+def _keyvals(params):
+    """What is written down of a test's params (dict): less the parser's own, and no password."""
+    return {key: "***" if re.search("passw(or)?d|passphrase", key.lower()) else value
+            for key, value in params.items() if not key.startswith("_")}
+
+
+def call_test(function, *args):
+    """Call it; autotest's exceptions become pytest's."""
+    try:
+        function(*args)
+    except Exception as e:
+        mean(e)
+
+
+def mean(exception):
+    """Skip for a TestNAError, warn for a TestWarn, raise anything else."""
+    from virtvm.companions import error
+    names = {cls.__name__ for cls in type(exception).__mro__}       # of another tree's error module, too
+    if isinstance(exception, error.TestNAError) or "TestNAError" in names:
+        pytest.skip(str(exception) or "not applicable")
+    if not isinstance(exception, error.TestWarn) and "TestWarn" not in names:
+        raise exception
+    warnings.warn(TestWarned(str(exception)), stacklevel=1)
+
+
+def _is_error(exception):
+    """Whether the test could not be done (TestError), rather than failed."""
+    names = [cls.__name__ for cls in type(exception).__mro__]
+    return "TestError" in names and "TestFail" not in names
+
+
+# ---- new tests ----
+
+def params_of(item):
+    """Params (Params) of a test, old or new."""
+    from virtvm import config
+    if isinstance(item, OldTest):
+        return item.params.copy()
+    params = configuration_of(item.config).params_for(item.name)
+    for marker in reversed(list(item.iter_markers("virtvm"))):      # the closest one last
+        params.update((key, config.text(value)) for key, value in marker.kwargs.items())
+    return params
+
+
+@pytest.fixture
+def params(request):
+    """Params (Params) of this test: the run's, and those of its marker `virtvm`."""
+    return params_of(request.node)
+
+
+@pytest.fixture
+def env(request):
+    """What lives from test to test (Env)."""
+    return runner_of(request.config).env
+
+
+@pytest.fixture
+def _virtvm_run(request, params):
+    run = Run(runner_of(request.config), request.node.name, os.path.dirname(str(request.node.path)), params)
+    request.node.run = run
+    yield run
+    run.clean_up()
+
+
+@pytest.fixture
+def test_object(_virtvm_run):
+    """Where this test lives and where its evidence goes (Test)."""
+    return _virtvm_run.test
+
+
+@pytest.fixture
+def vm(_virtvm_run):
+    """The main VM: alive, booted, and logged out."""
+    _virtvm_run.prepare()
+    vm = _virtvm_run.env.get_vm(_virtvm_run.params["main_vm"])
+    _virtvm_run.await_boot(vm)
+    return vm
+
+
+# ---- reports ----
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem):
+    """In new tests autotest's exceptions mean the same."""
+    try:
+        return (yield)
+    except Exception as e:
+        if "_virtvm_run" not in pyfuncitem.fixturenames:
+            raise
+        mean(e)
+        return True
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    outcome = yield
+    report = outcome.get_result()
+    run = getattr(item, "run", None)
+    if not isinstance(run, Run):
+        if isinstance(item, OldTest) and call.when == "setup" and not report.passed:
+            report.virtvm = {"name": item.name, "ended": _ended(report, call)}
+        return
+    run.seconds[call.when] = run.seconds.get(call.when, 0) + call.duration
+    if report.failed and call.when != "teardown":
+        run.failed = True
+        if _may_keep(item.config):
+            item.session.shouldstop = "the guest of a failed test is kept"
+        elif run.params.get("abort_on_error") == "yes":
+            item.session.shouldstop = "Abort requested (%s)" % (call.excinfo.value if call.excinfo else "failed")
+            report.sections.append(("Living virtual machines", run.runner.describe_living()))
+        _keep_evidence(item, run, report)
+        if call.when == "call" and _is_error(call.excinfo.value):
+            report.when = "setup"       # counted as an error, not as a failure
+    # Plain values: with pytest-xdist the summary is made in another process.
+    report.virtvm = {"name": item.name, "seconds": dict(run.seconds), "folder": run.test.outputdir}
+    if call.when == "call" or report.failed or (report.skipped and call.when == "setup"):
+        report.virtvm["ended"] = _ended(report, call)
+
+
+def _keep_evidence(item, run, report):
+    pictures = run.take_picture()
+    tail = run.console_tail()
+    if tail:
+        report.sections.append(("Serial console", tail))
+    report.sections.append(("Evidence", run.test.outputdir))
+    run.runner.failed.append(item.name)
+    html = item.config.pluginmanager.getplugin("html")
+    if html is not None:
+        _add_extras(report, tail, pictures)
+
+
+def _add_extras(report, tail, pictures):
+    import base64
+
+    from pytest_html import extras
+    found = getattr(report, "extras", [])
+    found.append(extras.text(tail, name="Serial console"))
+    for path in pictures:
+        with open(path, "rb") as f:
+            found.append(extras.png(base64.b64encode(f.read()).decode("ascii"), name=os.path.basename(path)))
+    report.extras = found
+
+
+def _ended(report, call):
+    """How a test ended: a word, and why (str)."""
+    word = {"passed": "PASS", "skipped": "SKIP"}.get(report.outcome, "ERROR" if report.when != "call" else "FAIL")
+    reason = ""
+    if call.excinfo is not None:
+        value = call.excinfo.value
+        lines = str(getattr(value, "msg", None) or value).strip().splitlines()
+        reason = lines[0] if lines else type(value).__name__
+    return [word, reason]
+
+
+class Summary:
+    """What the tests of this run came to: rows, {(worker, test): row}.  A plugin, for the reports."""
+
+    def __init__(self):
+        self.rows = {}
+
+    def pytest_runtest_logreport(self, report):
+        news = getattr(report, "virtvm", None)
+        if news is not None:
+            self._take(report, news)
+
+    def _take(self, report, news):
+        key = getattr(report, "worker_id", None), report.nodeid
+        row = self.rows.setdefault(key, {"ends": [], "seconds": {}, "folder": None})
+        row.update((name, value) for name, value in news.items() if name != "ended")
+        if "ended" in news:
+            row["ends"].append(news["ended"])
+
+    def write(self, terminal, folder):
+        """Write it; folder: what the tests' own are below (str)."""
+        for row in self.rows.values():
+            times = ", ".join("%s %.1f s" % (what, row["seconds"][key]) for key, what in
+                              (("prepare", "VM"), ("boot", "boot"), ("call", "test"), ("clean up", "clean up"))
+                              if row["seconds"].get(key, 0) >= 0.05)
+            place = os.path.relpath(row["folder"], folder) if row["folder"] else row["name"]
+            for word, reason in row["ends"]:
+                parts = [times, reason[:200], "" if place == row["name"] else "in %s" % place]
+                terminal.line("%-5s %-30s %s" % (word, row["name"], "  ".join(filter(None, parts))),
+                              **{"PASS": {"green": True}, "SKIP": {"yellow": True}}.get(word, {"red": True}))
+        terminal.line("Logs, consoles and pictures: %s" % folder)
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    summary = config.stash[SUMMARY]
+    if not summary.rows:
+        return
+    terminalreporter.section("virtual machines")
+    summary.write(terminalreporter, results_folder(config))
+    runner = config.stash.get(RUNNER, None)
+    if runner is not None and config.option.virtvm_keep and runner.failed:
+        for vm in runner.living():
+            terminalreporter.line(how_to_reach(vm))
+
+
+def how_to_reach(vm):
+    """How a person reaches a running VM (str, some lines)."""
+    lines = ["VM '%s' runs on:" % vm.name]
+    try:
+        port = vm.get_port(int(vm.params.get("shell_port", 22)))
+        lines.append("  ssh -p %d %s@%s" % (port, vm.params.get("username", "root"), vm.get_address()))
+    except Exception as e:              # not every VM has a network
+        lines.append("  no network address: %s" % e)
+    lines.append("  serial console: %s" % vm.get_serial_console_filename())
+    lines += ["  monitor: %s" % monitor.filename for monitor in getattr(vm, "monitors", [])]
+    return "\n".join(lines)
+
+
+def _may_keep(config):
+    """A worker of xdist has nobody who could press Ctrl-C."""
+    return config.option.virtvm_keep and "PYTEST_XDIST_WORKER" not in os.environ
+
+
+def _keeps(config, runner):
+    return _may_keep(config) and runner.failed and runner.living()
+
+
+def _let_go(vm):
+    """Leave a VM's console and monitors to whoever wants them: QEMU serves one client each."""
+    for part in [getattr(vm, "serial_console", None)] + list(getattr(vm, "monitors", [])):
+        if part is not None:
+            part.close()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session):
+    runner = session.config.stash.get(RUNNER, None)
+    if runner is not None and not _keeps(session.config, runner):
+        runner.finish()
+
+
+def pytest_unconfigure(config):
+    runner = config.stash.get(RUNNER, None)
+    if runner is None:
+        return
+    try:
+        if _keeps(config, runner):
+            for vm in runner.living():
+                _let_go(vm)
+            print("Press Ctrl-C to end the guest.", flush=True)
+            while runner.living():
+                time.sleep(1)
+    except KeyboardInterrupt:
+        pass
+    finally:
+        runner.finish()
