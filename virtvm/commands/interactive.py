@@ -1,0 +1,230 @@
+"""virtvm shell and virtvm console: a person at a guest's shell or serial console."""
+
+import contextlib
+import os
+import sys
+import tempfile
+
+_LEAVE = b"\x1d"                # Ctrl-]
+# When the input has ended, after so many seconds of silence a shell is told, as often as it
+# takes (a command may still run), and a console is left.
+_SHELL_QUIET = 0.5
+_CONSOLE_QUIET = 2.0
+
+
+def add(commands):
+    """Declare both commands."""
+    from virtvm import config
+    shell = commands.add_parser("shell", help="log into a guest and use its shell",
+                                description="A shell in a guest that is booted for it, or that runs already.")
+    shell.add_argument("--port", type=int, metavar="PORT", help="of a guest that runs already")
+    shell.add_argument("--host", default="localhost", help="its address (default: %(default)s)")
+    shell.set_defaults(run=_shell)
+    console = commands.add_parser("console", help="use a guest's serial console",
+                                  description="The serial console of a guest that is booted for it, or runs already.")
+    console.add_argument("--socket", metavar="PATH", help="of the console of a guest that runs already")
+    console.set_defaults(run=_console)
+    for parser in (shell, console):
+        config.add_arguments(parser.add_argument)
+
+
+def _shell(args):
+    with _told_errors(), contextlib.ExitStack() as last:
+        params = _params(args)
+        if args.port:
+            from virtvm.companions import virt_utils
+            session = virt_utils.remote_login(
+                params.get("shell_client"), args.host, args.port, params.get("username"), params.get("password"),
+                params.get("shell_prompt"), timeout=float(params.get("login_timeout")),
+                ssh_identity_file=params.get("ssh_identity_file"))
+        else:
+            session = last.enter_context(_booted(params)).wait_for_login(timeout=float(params.get("login_timeout")))
+        last.callback(session.close)
+        start = session._engine.total
+        session.sendline(_terminal_settings())
+        return talk(session._engine, start, _SHELL_QUIET, b"\x04")     # it ends with its input
+    return 2
+
+
+def _console(args):
+    with _told_errors(), contextlib.ExitStack() as last:
+        if args.socket:
+            from virtvm.companions import aexpect
+            console = aexpect.ConsoleSession(args.socket)
+            last.callback(console.close)
+        else:
+            console = last.enter_context(_booted(_params(args))).serial_console
+        start = console._engine.total
+        console.sendline()              # whoever waits there shows what for
+        return talk(console._engine, start, _CONSOLE_QUIET, b"")
+    return 2
+
+
+@contextlib.contextmanager
+def _told_errors():
+    """Failures in a line; the command's status is 2 then."""
+    from virtvm import virt_vm
+    from virtvm.companions import virt_utils
+    from virtvm.config import ConfigError
+    try:
+        yield
+    except (ConfigError, virt_utils.LoginError, virt_vm.VMError) as e:
+        print("virtvm: %s" % e, file=sys.stderr)
+
+
+def _params(args):
+    from virtvm import config
+    return config.load(args).params_for("interactive")
+
+
+@contextlib.contextmanager
+def _booted(params):
+    """A VM that is there as long as it is needed."""
+    from virtvm.autotest import virt_env_process
+    from virtvm.companions import virt_utils
+    from virtvm.config import ConfigError
+    from virtvm.config import names_guest
+    if not names_guest(params):
+        raise ConfigError("no guest: name one by --guest DIR, --image FILE, or --config FILE")
+    name = params["main_vm"]
+    with tempfile.TemporaryDirectory(prefix="virtvm-") as folder:
+        virt_utils.set_log_file_dir(folder)
+        vm = virt_env_process.vm_class(params)(name, params.object_params(name), os.getcwd())
+        try:
+            print("starting '%s'; Ctrl-] leaves" % name, file=sys.stderr, flush=True)
+            vm.create()
+            yield vm
+        finally:
+            vm.destroy(gracefully=False)
+            virt_utils.close_log_file()
+
+
+def _terminal_settings():
+    """What makes a session's terminal one for a person: as this one is."""
+    import re
+    import shutil
+    size = shutil.get_terminal_size()
+    term = os.environ.get("TERM", "dumb")
+    return " stty sane rows %d cols %d 2>/dev/null; export TERM=%s; PS1=${PS1:-'$ '}" % (
+        size.lines, size.columns, term if re.fullmatch(r"[\w.+-]+", term) else "dumb")
+
+
+# ---- between the terminal and the session ----
+
+@contextlib.contextmanager
+def _raw_terminal(fd):
+    """The terminal passes on each key as it is, until the end of the block."""
+    import termios
+    import tty
+    if not os.isatty(fd):
+        yield
+        return
+    before = termios.tcgetattr(fd)
+    try:
+        tty.setraw(fd)
+        yield
+    finally:
+        termios.tcsetattr(fd, termios.TCSADRAIN, before)
+
+
+def talk(engine, start, quiet, farewell, stdin=0, stdout=1):
+    """Pass on what is typed and what is answered, until Ctrl-] or the end; return 0.
+
+    start: offset of the output that is shown first.  quiet: seconds of silence after which,
+    once the input has ended, farewell (bytes) is sent; b"" ends it then.
+    """
+    news, tell = os.pipe()
+    os.set_blocking(tell, False)
+    screen = _Screen(engine, start, stdout)
+    with _raw_terminal(stdin), _size_told(engine, stdin, tell) as tell_size:
+        engine.set_news(lambda: _wake(tell))
+        try:
+            screen.show()
+            _pass_on(engine, stdin, news, screen, quiet, farewell, tell_size)
+        finally:
+            engine.set_news(None)
+            engine.close()
+            os.close(news)
+            os.close(tell)
+    if os.isatty(stdin):
+        print(file=sys.stderr)
+    return 0
+
+
+def _wake(tell):
+    with contextlib.suppress(BlockingIOError):      # it is told already
+        os.write(tell, b".")
+
+
+@contextlib.contextmanager
+def _size_told(engine, stdin, tell):
+    """The far terminal gets this one's size, now and whenever it changes, where the session can tell it.
+
+    It is told by the loop, not by the signal's handler, which may come in the middle of a call.
+    """
+    import signal
+    import threading
+    if not os.isatty(stdin) or threading.current_thread() is not threading.main_thread():
+        yield lambda: None
+        return
+    changed = [True]
+
+    def note(_number, _frame):
+        changed[0] = True
+        _wake(tell)
+
+    def tell_size():
+        if changed[0]:
+            changed[0] = False
+            size = os.get_terminal_size(stdin)
+            if size.lines and size.columns:
+                engine.resize(size.lines, size.columns)
+    before = signal.signal(signal.SIGWINCH, note)
+    try:
+        yield tell_size
+    finally:
+        signal.signal(signal.SIGWINCH, before)
+
+
+class _Screen:
+    """Writes what the session says from an offset on."""
+
+    def __init__(self, engine, start, stdout):
+        self._engine, self._at, self._stdout = engine, start, stdout
+
+    def show(self):
+        """All that is new; False once the session has ended."""
+        ended = self._engine.ended              # asked first: what came before it is there then
+        while True:
+            self._at, output = self._engine.peek(self._at, 65536)
+            if not output:
+                return not ended
+            while output:
+                output = output[os.write(self._stdout, output):]
+
+
+def _pass_on(engine, stdin, news, screen, quiet, farewell, tell_size):
+    import select
+    from virtvm import _session
+    inputs, patience = [stdin, news], None
+    while True:
+        ready = select.select(inputs, [], [], patience)[0]
+        if news in ready:
+            os.read(news, 4096)
+        if not screen.show() or (not ready and not farewell):
+            return
+        typed = leave = b""
+        if stdin in ready:
+            keys = os.read(stdin, 4096)
+            typed, leave, _ = keys.partition(_LEAVE)
+            if not keys:                # a file or a pipe has ended: its answers are waited for
+                inputs, patience = [news], quiet
+        elif not ready:
+            typed = farewell
+        try:
+            tell_size()
+            engine.write(typed)
+        except _session.EngineError:
+            return
+        if leave:
+            return

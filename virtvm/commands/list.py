@@ -1,0 +1,48 @@
+"""virtvm list: the tests that a configuration comes to."""
+
+import sys
+
+
+def add(commands):
+    """Declare the command."""
+    from virtvm import config
+    parser = commands.add_parser("list", help="show the tests that a configuration comes to",
+                                 description="Show the runs that files of variants and filters come to.")
+    parser.add_argument("files", metavar="FILE", nargs="*", help="file with params, as --config")
+    config.add_arguments(parser.add_argument)
+    parser.add_argument("-v", "--verbose", action="store_true", help="with their params")
+    parser.add_argument("--json", action="store_true", help="a JSON object a line, for machines")
+    parser.add_argument("--count", action="store_true", help="only how many there are")
+    parser.set_defaults(run=_run)
+
+
+def _run(args):
+    from virtvm import config
+    args.virtvm_config = args.files + (args.virtvm_config or [])
+    number = 0
+    try:
+        for shortname, params in config.load(args).runs():
+            number += 1
+            if not args.count:
+                _show(args, number, shortname, params)
+    except config.ConfigError as e:
+        print("virtvm: %s" % e, file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        sys.stderr.close()              # the reader has seen enough
+        return 0
+    if args.count:
+        print(number)
+    return 0
+
+
+def _show(args, number, shortname, params):
+    if args.json:
+        import json
+        print(json.dumps(params, sort_keys=True))
+        return
+    print("%5d  %s" % (number, shortname))
+    if args.verbose:
+        for key in sorted(params):
+            if not key.startswith("_"):
+                print("           %s = %s" % (key, params[key]))
