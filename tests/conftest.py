@@ -1,0 +1,124 @@
+"""What holds for all tests: longer limits for guests, and nothing left at the end.
+
+A run has a temporary folder and a state folder of its own. When the last test has ended
+and its fixtures are gone, these must be empty, and no process, thread, descriptor or
+dead socket may be there that was not there before. A leak fails the run.
+"""
+import gc
+import os
+import re
+import shutil
+import sys
+import tempfile
+import threading
+import time
+import uuid
+
+import pytest
+
+GUEST_TIMEOUT = 300     # seconds; a guest boots in ten, much longer on a busy machine
+MARK = "VIRTVM_TEST_RUN"
+RUN = uuid.uuid4().hex
+ONE_PER_PROCESS = {"thread virtvm-drainer"}     # started once, stays
+# What virtvm makes under /tmp whatever TMPDIR says; other runs have theirs there too. Logs
+# are made to be kept.
+IN_TMP = re.compile(r"(serial|testlog|monitor|migration)-(?!.*\.log$)")
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if "guest" in item.path.parts and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(GUEST_TIMEOUT))
+
+
+def processes():
+    """{pid: command line} of all processes started, however indirectly, by this run."""
+    found = {}
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        if int(pid) == os.getpid():
+            continue
+        try:
+            with open("/proc/%s/environ" % pid, "rb") as environ:
+                if ("%s=%s" % (MARK, RUN)).encode() not in environ.read().split(b"\0"):
+                    continue
+            with open("/proc/%s/cmdline" % pid, "rb") as cmdline:
+                found[pid] = cmdline.read().replace(b"\0", b" ").decode("utf-8", "replace")
+        except OSError:         # it ended meanwhile, or is not ours to read
+            continue
+    return found
+
+
+def descriptors():
+    """{number: what it is} of open files, less what a process has once for its whole life."""
+    found = {}
+    for number in os.listdir("/proc/self/fd"):
+        try:
+            target = os.readlink("/proc/self/fd/" + number)
+        except OSError:         # the one that listdir had open
+            continue
+        if not target.startswith("anon_inode:"):        # the drainer's epoll and eventfd
+            found[number] = target
+    return found
+
+
+def files(folder):
+    """Paths of what the run has left: all in its folder, and sockets in /tmp that nobody serves."""
+    found = {os.path.join(folder, name) for name in os.listdir(folder)}
+    with open("/proc/net/unix") as table:
+        served = {line.split()[-1] for line in table}
+    stale = {os.path.join("/tmp", name) for name in os.listdir("/tmp") if IN_TMP.match(name)}
+    return found | (stale - served)
+
+
+class LeakCheck:
+    """Gives the run its folders, and compares after with before."""
+
+    def __init__(self):
+        # Readable for the accounts that tests make for themselves.
+        self.folder = tempfile.mkdtemp(prefix="virtvm-test-")
+        os.chmod(self.folder, 0o755)
+        self.state_folder = tempfile.mkdtemp(prefix="virtvm-test-state-")
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
+        os.environ.update({MARK: RUN, "TMPDIR": self.folder, "VIRTVM_STATE_DIR": self.state_folder})
+        tempfile.tempdir = None         # so that it is looked up again
+        self.before = self.state()
+        self.found = []
+
+    def state(self):
+        """All that may leak, as a set of lines."""
+        lines = {"process %s: %s" % item for item in processes().items()}
+        lines |= {"thread %s" % thread.name for thread in threading.enumerate()} - ONE_PER_PROCESS
+        lines |= {"descriptor %s: %s" % item for item in descriptors().items()}
+        return lines | {"file %s" % path for path in files(self.folder)}
+
+    def leaks(self, patience=3.0):
+        """What is there now and was not before; things that are just ending get some time."""
+        deadline = time.monotonic() + patience
+        while True:
+            gc.collect()
+            left = self.state() - self.before
+            if not left or time.monotonic() > deadline:
+                return sorted(left)
+            time.sleep(0.1)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session):
+        self.found = self.leaks()
+        shutil.rmtree(self.folder, ignore_errors=True)
+        shutil.rmtree(self.state_folder, ignore_errors=True)
+        if self.found and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter):
+        if self.found:
+            terminalreporter.section("left behind by the tests", red=True)
+            for line in self.found:
+                terminalreporter.line(line)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config):
+    if "VIRTVM_PYTHON" in os.environ:       # tools/test-asan: for interpreters alone
+        os.environ.pop("LD_PRELOAD", None)
+        sys.executable = os.environ["VIRTVM_PYTHON"]
+    config.pluginmanager.register(LeakCheck(), "virtvm-leak-check")

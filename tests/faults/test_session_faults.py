@@ -1,0 +1,231 @@
+"""What happens to sessions when the other side, the wire, or this process goes away."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from support.netns import Namespace
+from support.sshd import Account, Sshd
+from virtvm.companions import aexpect, virt_utils
+from virtvm.companions.exceptions import LoginTimeoutError
+
+PROMPT = r"[\#\$]\s*$"
+
+needs_root = pytest.mark.skipif(os.getuid() != 0, reason="needs root: accounts and namespaces")
+
+
+def log_in(server, **keywords):
+    keywords.setdefault("timeout", 20)
+    return virt_utils.remote_login("ssh", server.host, server.port, server.user, server.password or "", PROMPT,
+                                   ssh_identity_file=server.key, **keywords)
+
+
+@pytest.fixture(scope="module")
+def sshd():
+    server = Sshd()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def far_host():
+    """(namespace, server in it): its wire can be cut."""
+    namespace = account = server = None
+    try:
+        namespace = Namespace()
+        account = Account()
+        server = Sshd(account=account, namespace=namespace)
+        yield namespace, server
+    finally:
+        if server is not None:
+            server.stop()
+        if account is not None:
+            account.remove()
+        if namespace is not None:
+            namespace.close()
+
+
+def interrupt_in(seconds):
+    """Send this process SIGINT, later."""
+    timer = threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    return timer
+
+
+# A wire that is cut
+
+@needs_root
+def test_peer_that_is_gone_ends_at_the_deadline(far_host):
+    namespace, server = far_host
+    session = log_in(server)
+    assert session.cmd("echo there") == "there\n"
+    namespace.cut()
+    start = time.monotonic()
+    with pytest.raises(aexpect.ShellTimeoutError):
+        session.cmd("echo anybody", timeout=0.5)
+    with pytest.raises(aexpect.ShellError):
+        session.run("echo anybody", timeout=0.5)
+    assert not session.is_responsive(timeout=0.5)
+    session.close()                         # says goodbye, and waits for nobody
+    assert 1.0 < time.monotonic() - start < 3
+
+
+@needs_root
+def test_login_to_a_host_that_is_gone_says_that_nobody_answers(far_host):
+    namespace, server = far_host
+    namespace.cut()
+    with pytest.raises(LoginTimeoutError) as info:
+        log_in(server, timeout=1)
+    assert info.value.stage == "connect" and info.value.host == server.host
+
+
+@needs_root
+def test_keepalive_ends_the_session_of_a_peer_that_is_gone(far_host):
+    namespace, server = far_host
+    with log_in(server, ssh_keepalive=1) as session, log_in(server) as other:
+        namespace.cut()
+        start = time.monotonic()
+        with pytest.raises(aexpect.ShellProcessTerminatedError):
+            session.cmd("sleep 60", timeout=30)
+        assert time.monotonic() - start < 15
+        assert not session.is_alive()
+        assert other.is_alive()             # nobody asked whether it is
+
+
+# Ctrl-C
+
+@pytest.mark.parametrize("call", [
+    lambda s: s.cmd("sleep 30"), lambda s: s.cmd_output("sleep 30"), lambda s: s.run("sleep 30"),
+    lambda s: s.read_until_output_matches(["never"], timeout=30), lambda s: s.read_nonblocking(30, 30),
+    lambda s: s.is_responsive(30)], ids=["cmd", "cmd_output", "run", "read_until", "read_nonblocking", "is_responsive"])
+def test_ctrl_c_ends_each_wait_at_once(sshd, call):
+    with log_in(sshd) as session:
+        session.sendline("sleep 30")
+        timer = interrupt_in(0.2)
+        start = time.monotonic()
+        with pytest.raises(KeyboardInterrupt):
+            call(session)
+        took = time.monotonic() - start
+        timer.join()
+        assert 0.15 < took < 0.4
+
+
+def test_ctrl_c_leaves_a_session_that_goes_on(sshd):
+    with log_in(sshd) as session:
+        timer = interrupt_in(0.1)
+        with pytest.raises(KeyboardInterrupt):
+            session.cmd("sleep 0.4; echo late")
+        timer.join()
+        session.read_up_to_prompt(timeout=10)
+        assert session.cmd("echo on") == "on\n"
+
+
+# Threads
+
+@pytest.mark.parametrize("call", [
+    lambda s: s.cmd("sleep 30"), lambda s: s.run("sleep 30"),
+    lambda s: s.read_until_output_matches(["never"], timeout=30)],
+    ids=["cmd", "run", "read_until"])
+def test_close_by_another_thread_wakes_who_waits(sshd, call):
+    session = log_in(sshd)
+    closer = threading.Timer(0.2, session.close)
+    closer.start()
+    start = time.monotonic()
+    with pytest.raises((aexpect.ShellError, aexpect.ExpectError)):
+        call(session)
+    assert time.monotonic() - start < 2
+    closer.join()
+    assert session.closed and not session.is_alive()
+
+
+# This process ends
+
+LEAVES = r"""
+import os, sys, threading, time
+from virtvm.companions import aexpect, virt_utils
+host, port, user, key, how = sys.argv[1:]
+def wait(session):
+    try:
+        session.cmd("sleep 60")
+    except aexpect.ShellProcessTerminatedError:
+        pass                                        # it was closed, at exit
+sessions = [virt_utils.remote_login("ssh", host, int(port), user, "", r"[\#\$]\s*$", ssh_identity_file=key)
+            for _ in range(3)]
+sessions[0].set_output_func(lambda line: None)
+if how == "waiting":
+    threading.Thread(target=wait, args=(sessions[1],), daemon=True).start()
+    time.sleep(0.2)
+print(os.getpid(), flush=True)
+if how == "kill":
+    os.kill(os.getpid(), 9)
+elif how == "error":
+    raise SystemExit(3)
+"""
+
+
+@pytest.mark.parametrize("how, status", [("end", 0), ("waiting", 0), ("error", 3), ("kill", -9)])
+def test_interpreter_ends_with_open_sessions(sshd, how, status):
+    start = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", LEAVES, sshd.host, str(sshd.port), sshd.user, sshd.key, how],
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=30)
+    assert done.returncode == status, done.stderr
+    assert "Traceback" not in done.stderr, done.stderr
+    assert time.monotonic() - start < 10
+
+
+FORKS = r"""
+import os, sys
+from virtvm.companions import virt_utils
+host, port, user, key = sys.argv[1:]
+log_in = lambda: virt_utils.remote_login("ssh", host, int(port), user, "", r"[\#\$]\s*$", ssh_identity_file=key)
+session = log_in()
+child = os.fork()
+if child == 0:
+    try:
+        assert not session.is_alive()               # it is the parent's
+        session.close()
+        with log_in() as own:
+            assert own.cmd("echo child") == "child\n"
+    except BaseException:
+        import traceback
+        traceback.print_exc()
+        os._exit(1)
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+assert session.cmd("echo parent") == "parent\n"     # not a byte of the child's was on its wire
+session.close()
+"""
+
+
+def test_forked_child_has_sessions_of_its_own(sshd):
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", FORKS, sshd.host, str(sshd.port), sshd.user, sshd.key],
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=30)
+    assert done.returncode == 0, done.stdout
+
+
+# The server ends
+
+@pytest.mark.parametrize("call, error", [
+    (lambda s: s.cmd("sleep 30"), aexpect.ShellProcessTerminatedError),
+    (lambda s: s.run("sleep 30"), aexpect.ShellProcessTerminatedError),
+    (lambda s: s.read_until_output_matches(["never"], timeout=30), aexpect.ExpectProcessTerminatedError)],
+    ids=["cmd", "run", "read_until"])
+def test_killed_server_ends_each_wait(call, error):
+    server = Sshd()
+    try:
+        session = log_in(server)
+        killer = threading.Timer(0.2, server.kill_sessions)
+        killer.start()
+        start = time.monotonic()
+        with pytest.raises(error):
+            call(session)
+        assert time.monotonic() - start < 5
+        killer.join()
+        assert not session.is_alive()
+        session.close()
+    finally:
+        server.stop()

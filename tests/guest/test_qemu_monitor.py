@@ -1,0 +1,117 @@
+"""The monitor's connection: what it hears, in which order, and when it ends."""
+
+import os
+import pickle
+import signal
+import threading
+import time
+
+import pytest
+from virtvm import virt_vm
+from virtvm.hypervisors import monitor as monitors
+
+
+def kill_soon(vm):
+    """What ends QEMU a moment later."""
+    timer = threading.Timer(0.3, os.kill, (vm.get_pid(), signal.SIGKILL))
+    timer.start()
+    return timer
+
+
+def test_event_is_there_when_the_command_that_caused_it_returns(machine):
+    for _ in range(50):
+        machine.monitor.clear_events()
+        machine.pause()
+        assert machine.monitor.get_event("STOP")
+        machine.resume()
+        assert [event["event"] for event in machine.monitor.get_events()] == ["STOP", "RESUME"]
+
+
+def test_only_so_many_events_are_kept(machine, monkeypatch):
+    monkeypatch.setattr(monitors, "_MOST_EVENTS", 3)
+    other = machine.clone()
+    other.create()
+    try:
+        for _ in range(3):
+            other.pause()
+            other.resume()
+        assert [event["event"] for event in other.monitor.get_events()] == ["RESUME", "STOP", "RESUME"]
+    finally:
+        other.destroy(gracefully=False)
+
+
+def test_wait_for_an_event_ends_with_qemu(machine):
+    timer = kill_soon(machine)
+    begun = time.monotonic()
+    assert machine.monitor.wait_event("RESET", 60) is None
+    assert time.monotonic() - begun < 10
+    timer.join()
+    assert not machine.monitor.is_connected()
+    with pytest.raises(monitors.MonitorSocketError, match="the connection has ended"):
+        machine.monitor.info("status")
+
+
+def test_command_that_is_under_way_ends_with_qemu(machine):
+    os.kill(machine.get_pid(), signal.SIGSTOP)
+    timer = kill_soon(machine)
+    with pytest.raises(monitors.MonitorSocketError, match="Could not receive data from monitor"):
+        machine.monitor.cmd("query-status", timeout=60)
+    timer.join()
+
+
+def test_command_that_gets_no_answer(machine):
+    os.kill(machine.get_pid(), signal.SIGSTOP)
+    with pytest.raises(monitors.MonitorProtocolError, match="no response to QMP command 'query-status'"):
+        machine.monitor.cmd("query-status", timeout=0.2)
+    os.kill(machine.get_pid(), signal.SIGCONT)
+    assert machine.monitor.is_responsive()
+
+
+def test_reboot_of_a_machine_that_dies_says_so(machine):
+    timer = kill_soon(machine)
+    machine.pause()
+    machine.monitor.cmd = lambda *args, **kwargs: {}     # this reset never comes
+    with pytest.raises(virt_vm.VMDeadError, match="killed by signal 9"):
+        machine.reboot(method="system_reset")
+    timer.join()
+
+
+def test_machine_made_by_a_thread_outlives_the_thread(new_vm):
+    vm = new_vm(kernel="", initrd="", kernel_params="", images="")
+    thread = threading.Thread(target=vm.create)
+    thread.start()
+    thread.join()
+    assert vm.is_alive()
+    vm.verify_alive()
+
+
+def test_several_monitors_are_independent(new_vm):
+    vm = new_vm(kernel="", initrd="", kernel_params="", images="", monitors="first second",
+                main_monitor="second")
+    vm.create()
+    assert [m.name for m in vm.monitors] == ["first", "second"] and vm.monitor is vm.monitors[1]
+    vm.monitors[0].close()
+    assert not vm.monitors[0].is_responsive() and vm.is_alive()
+
+
+def test_human_monitor(new_vm):
+    vm = new_vm(kernel="", initrd="", kernel_params="", images="", monitor_type="human")
+    vm.create()
+    human = vm.monitor
+    assert human.protocol == "human" and isinstance(human, monitors.HumanMonitor)
+    assert human.verify_status("running") and human.is_responsive()
+    assert "running" in human.info("status") and human.cmd("stop") == ""
+    assert human.verify_status("paused") and not human.verify_status("running")
+    assert "unknown command" in human.cmd("no-such-command")
+    # The same connection: QEMU would serve no other one on that socket.
+    again = pickle.loads(pickle.dumps(human))
+    assert again is not human and again.qmp is human.qmp and again.name == human.name
+    again.cmd("cont")
+    assert human.verify_status("running")
+    human.close()
+    with pytest.raises(monitors.MonitorError):
+        again.info("status")
+    # Nobody's connection now: a new one.
+    anew = pickle.loads(pickle.dumps(human))
+    assert anew.is_responsive()
+    anew.close()

@@ -1,0 +1,181 @@
+"""What people install: the source archive, a wheel built from it, and builds that can't be."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+
+import pytest
+
+TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+NOT_IN_SDIST = {".gitignore"}
+INSTALLED_ON = ["3.9", "3.11", "3.13"]
+
+BUILD = "import sys; from setuptools import build_meta as b; print(b.%s(sys.argv[1]))"
+
+LOOK = """
+import importlib.metadata, os, sys, types
+import virtvm, virtvm._session, virtvm.virt_vm
+from virtvm.companions import aexpect, error, utils, virt_utils
+from autotest_lib.client.virt import virt_utils as served
+import fissix, qemu.qmp
+assert served is virt_utils
+assert "site-packages" in virtvm.__file__, virtvm.__file__
+assert issubclass(virtvm.virt_vm.VMError, Exception)
+assert isinstance(virtvm.virt_vm.BaseVM("vm1", {}).instance, str)
+assert os.path.exists(os.path.join(os.path.dirname(virtvm.__file__), "py.typed"))
+package = importlib.metadata.distribution("virtvm")
+assert package.version == virtvm.__version__
+assert any(os.path.basename(str(path)) == "LICENSE" for path in package.files)
+print(virtvm.__version__)
+"""
+
+
+def sources():
+    """The project's files: those of the repository, or all in an unpacked archive."""
+    if os.path.exists(os.path.join(TOP, ".git")):
+        done = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=TOP,
+                              stdout=subprocess.PIPE, check=True)
+        names = done.stdout.decode().split("\0")
+        return sorted(n for n in names if n and os.path.exists(os.path.join(TOP, n)))
+    pytest.skip("not a git checkout: there is no list to compare with")
+
+
+@pytest.fixture(scope="module")
+def interpreters():
+    done = subprocess.run([os.path.join(TOP, "tools", "interpreters")], stdout=subprocess.PIPE,
+                          stderr=subprocess.DEVNULL, check=True)
+    return dict(line.split(" ", 1) for line in done.stdout.decode().splitlines())
+
+
+def copy_sources(folder):
+    for name in sources():
+        target = os.path.join(folder, name)
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        shutil.copy2(os.path.join(TOP, name), target)
+    return str(folder)
+
+
+@pytest.fixture
+def tree(tmp_path):
+    return copy_sources(tmp_path / "tree")
+
+
+@pytest.fixture(scope="module")
+def sdist(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sdist")
+    tree = copy_sources(folder / "tree")
+    name = run([sys.executable, "-c", BUILD % "build_sdist", folder], cwd=tree).split()[-1]
+    return os.path.join(folder, name)
+
+
+def run(command, cwd=None, **env):
+    """Output of a command that must succeed."""
+    code, output = attempt(command, cwd, **env)
+    assert code == 0, output
+    return output
+
+
+def attempt(command, cwd=None, **env):
+    with tempfile.TemporaryDirectory() as scratch:      # some pips leave files there
+        return attempt_in(scratch, command, cwd, **env)
+
+
+def attempt_in(scratch, command, cwd, **env):
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "VIRTVM_"))}
+    done = subprocess.run(list(map(str, command)), cwd=cwd, stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          env=dict(clean, TMPDIR=scratch, **env), check=False)
+    return done.returncode, done.stdout.decode("utf-8", "replace")
+
+
+def test_sdist_has_every_source(sdist):
+    with tarfile.open(sdist) as archive:
+        names = {m.name.split("/", 1)[1] for m in archive.getmembers() if m.isfile()}
+    assert sorted(set(sources()) - names - NOT_IN_SDIST) == []
+    assert [n for n in names if n.endswith((".so", ".o", ".a", ".pyc"))] == []
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("version", INSTALLED_ON)
+def test_pip_installs_it_into_a_fresh_environment(version, sdist, interpreters, tmp_path):
+    if version not in interpreters:
+        pytest.skip("no CPython %s on this machine" % version)
+    venv = tmp_path / "venv"
+    run([interpreters[version], "-m", "venv", venv])
+    python = venv / "bin" / "python"
+    run([python, "-m", "pip", "install", sdist])
+    assert run([python, "-I", "-c", LOOK], cwd=tmp_path).strip()
+    run([python, "-m", "pip", "check"])
+    if "virtvm/cli.py" in sources():
+        assert "usage" in run([venv / "bin" / "virtvm", "--help"]).lower()
+
+
+@pytest.mark.timeout(300)
+def test_wheel_has_the_package_and_nothing_else(tree, tmp_path):
+    name = run([sys.executable, "-c", BUILD % "build_wheel", tmp_path], cwd=tree).split()[-1]
+    with zipfile.ZipFile(tmp_path / name) as wheel:
+        names = wheel.namelist()
+    package = {n for n in sources() if n.startswith(("virtvm/", "autotest_lib/"))}
+    assert sorted(package - set(names)) == []
+    rest = [n for n in names if n not in package and ".dist-info/" not in n]
+    assert sorted(n.split(".")[0] for n in rest) == ["virtvm/_session", "virtvm/virt_vm"]
+
+
+@pytest.mark.timeout(300)
+def test_builds_in_two_places_give_the_same_bytes(tmp_path):
+    built = []
+    for name in "one", "another-place":
+        tree = copy_sources(tmp_path / name)
+        run([sys.executable, "setup.py", "-q", "build_ext", "--inplace"], cwd=tree)
+        package = os.path.join(tree, "virtvm")
+        modules = sorted(n for n in os.listdir(package) if n.endswith(".so"))
+        built.append([open(os.path.join(package, n), "rb").read() for n in modules])
+    assert len(built[0]) == 2
+    assert built[0] == built[1]
+
+
+# What is missing, by name: how to make it so, and the package that the message must name.
+# A header that is an #error, found before the system's, fails as one that is not there.
+MISSING = {"compiler": ("gcc", None), "Python.h": ("python3-dev", "Python.h"),
+           "libssh2.h": ("libssh2-1-dev", "libssh2.h")}
+
+
+def without(what, folder):
+    """Environment in which the build does not find it."""
+    package, header = MISSING[what]
+    if header is None:
+        return {"CC": os.path.join(folder, "no-such-compiler")}
+    os.makedirs(os.path.join(folder, "include"))
+    with open(os.path.join(folder, "include", header), "w") as f:
+        f.write("#error not installed\n")
+    # Before the -I folders, where Python.h comes from.
+    return {"CC": "gcc -I" + os.path.join(folder, "include")}
+
+
+@pytest.mark.parametrize("what", MISSING)
+def test_what_is_missing_is_said_in_one_line(what, tree, tmp_path):
+    code, output = attempt([sys.executable, "setup.py", "-q", "build_ext", "--inplace"],
+                           cwd=tree, **without(what, tmp_path))
+    assert code != 0
+    complaints = [line for line in output.splitlines() if "cannot be built" in line]
+    assert len(complaints) == 1 and output.splitlines()[-1] == complaints[0]
+    assert "apt-get install " + MISSING[what][0] in complaints[0]
+    assert "Traceback" not in output
+    assert not [n for n in os.listdir(os.path.join(tree, "virtvm")) if n.endswith(".so")]
+
+
+@pytest.mark.timeout(300)
+def test_pip_says_it_too(tree, tmp_path):
+    """With an environment of its own that pip makes for the build."""
+    venv = tmp_path / "venv"
+    run([sys.executable, "-m", "venv", venv])
+    code, output = attempt([venv / "bin" / "python", "-m", "pip", "install", tree],
+                           **without("libssh2.h", tmp_path))
+    assert code != 0
+    complaints = [line for line in output.splitlines() if "cannot be built" in line]
+    assert len(complaints) == 1 and "libssh2-1-dev" in complaints[0]
+    assert "Traceback" not in output

@@ -1,0 +1,465 @@
+"""Sessions that outlive the process which started them: the keeper, with real processes."""
+
+import glob
+import os
+import pickle
+import resource
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+from virtvm.companions import _local, aexpect
+
+BASH = "exec bash --norc --noprofile"
+
+
+def until(condition, timeout=10):
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    return condition()
+
+
+def is_running(pid):
+    try:
+        with open("/proc/%d/stat" % pid) as f:
+            return f.read().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def keepers():
+    return glob.glob(os.path.join(_local._keeper_folder(), "keeper-*"))
+
+
+def keeper_pid(session):
+    """The keeper is the parent of the session's shell."""
+    with open("/proc/%d/stat" % session.get_pid()) as f:
+        return int(f.read().rpartition(")")[2].split()[1])
+
+
+def keepers_of(folder):
+    """Process ids of the keepers that have that folder open."""
+    found = []
+    for link in glob.glob("/proc/[0-9]*/fd/4"):
+        pid = link.split("/")[2]
+        try:
+            with open("/proc/%s/comm" % pid) as f:
+                if f.read() == "virtvm-keeper\n" and os.readlink(link) == folder:
+                    found.append(int(pid))
+        except OSError:                 # it ended meanwhile
+            continue
+    return found
+
+
+def python(program, *args, **keywords):
+    """Run a program in another interpreter; return what it printed."""
+    program = "import os, pickle, sys\nfrom virtvm.companions import aexpect\n" + textwrap.dedent(program)
+    done = subprocess.run([sys.executable, "-c", program, *args], stdout=subprocess.PIPE, timeout=60,
+                          text=True, check=True, **keywords)
+    return done.stdout
+
+
+@pytest.fixture(autouse=True)
+def nobody_left(tmp_path, monkeypatch):
+    """Each test has keepers of its own, and they end with its sessions."""
+    monkeypatch.setenv("VIRTVM_STATE_DIR", str(tmp_path / "state"))
+    yield
+    try:
+        until(lambda: not keepers(), 3)
+    finally:
+        for pid in keepers_of(_local._keeper_folder()):
+            os.kill(pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def shell():
+    session = aexpect.ShellSession(BASH, auto_close=False)
+    yield session
+    session.close()
+
+
+def test_session_is_reached_by_id_from_another_process(shell):
+    assert shell.cmd("x=5; echo from-here") == "from-here\n"
+    seen = python("""
+        s = aexpect.ShellSession(id=sys.argv[1], auto_close=False)
+        assert s.is_alive() and s.get_pid() == int(sys.argv[2])
+        assert s.read_nonblocking(0) == ""          # that was read already
+        assert "from-here\\n" in s.get_output()
+        print(s.cmd("echo $x; x=6; echo from-there"), end="")
+        """, shell.id, str(shell.get_pid()))
+    assert seen == "5\nfrom-there\n"
+    assert shell.cmd("echo $x") == "6\n"
+    until(lambda: "from-there\n" in shell.get_output())
+
+
+def test_session_outlives_the_process_that_started_it():
+    id = python("""
+        s = aexpect.ShellSession("exec bash --norc --noprofile", auto_close=False)
+        s.cmd("y=7")
+        s.sendline("echo unread")
+        s.read_until_output_matches(["unrea"])
+        s.sendline("echo never read")
+        print(s.id)
+        """).strip()
+    with aexpect.ShellSession(id=id) as session:
+        assert "never read" in session.read_until_output_matches(["never"], timeout=5)[1]
+        assert session.cmd("echo $y") == "7\n"
+        pid = session.get_pid()
+    assert not is_running(pid)
+    assert not aexpect.ShellSession(id=id).is_alive()
+
+
+def test_status_waits_until_somebody_closes():
+    id = python("""print(aexpect.Spawn("sleep 0.1; echo out; exit 3").id)""").strip()
+    for _ in range(2):
+        session = aexpect.Spawn(id=id)
+        assert session.get_status() == 3 and session.get_output() == "out\n"
+        assert not session.is_alive()
+        del session
+    python("aexpect.Spawn(id=sys.argv[1]).close()", id)
+    assert aexpect.Spawn(id=id).get_status() is None
+
+
+def test_dropped_object_leaves_the_process(shell):
+    id, pid = shell.id, shell.get_pid()
+    other = aexpect.Spawn("sleep 60")
+    other_id, other_pid = other.id, other.get_pid()
+    assert keeper_pid(other) == keeper_pid(shell)
+    del other
+    assert is_running(other_pid) and is_running(pid)
+    aexpect.Spawn(id=other_id).close()
+    assert not is_running(other_pid) and aexpect.Spawn(id=id).is_alive()
+
+
+def test_last_attachment_with_auto_close_takes_the_process_along(shell):
+    pid, copies = shell.get_pid(), [aexpect.ShellSession(id=shell.id) for _ in range(2)]
+    del copies[0]
+    assert is_running(pid)
+    python("aexpect.ShellSession(id=sys.argv[1], auto_close=False)", shell.id)
+    assert is_running(pid)
+    python("aexpect.ShellSession(id=sys.argv[1])", shell.id)
+    until(lambda: not is_running(pid))
+
+
+def test_two_attachments_see_the_same(shell):
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from virtvm.companions import aexpect\nimport sys\n"
+         "s = aexpect.Expect(id=sys.argv[1], auto_close=False)\nprint(s.is_alive(), flush=True)\n"
+         "print(s.read_until_output_matches(['mar' + 'k'], timeout=20)[0], flush=True)\n"
+         "print(s.get_status())", shell.id], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "True\n"
+    shell.cmd("echo mark")
+    assert process.stdout.readline() == "0\n"
+    shell.sendline("exit 4")
+    assert process.communicate(timeout=20)[0] == "4\n" and shell.get_status() == 4
+
+
+def test_close_by_another_process_ends_ours(shell):
+    python("aexpect.Expect(id=sys.argv[1], auto_close=False).close()", shell.id)
+    until(lambda: not shell.is_alive())
+    assert shell.get_status() == -signal.SIGKILL
+    with pytest.raises(aexpect.ShellProcessTerminatedError):
+        shell.cmd("true")
+
+
+def test_process_has_our_surroundings(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SOME_VARIABLE", "of ours")
+    old_umask = os.umask(0o027)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (500, limits[1]))
+    reader, writer = os.pipe()
+    try:
+        with aexpect.Spawn("pwd; echo $SOME_VARIABLE; umask; ulimit -n; stty size; echo x >&%d" % writer,
+                           pass_fds=(writer,)) as session:
+            assert session.get_status() == 0
+            assert session.get_output() == "%s\nof ours\n0027\n500\n0 0\n" % tmp_path
+            assert os.read(reader, 10) == b"x\n"
+    finally:
+        os.umask(old_umask)
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        os.close(reader)
+        os.close(writer)
+
+
+def test_keeper_holds_nothing_of_its_starter(shell):
+    pid = keeper_pid(shell)
+    with open("/proc/%d/comm" % pid) as f:
+        assert f.read() == "virtvm-keeper\n"
+    targets = [os.readlink(path) for path in glob.glob("/proc/%d/fd/*" % pid)]
+    assert len(targets) <= 12 and os.getsid(pid) != os.getsid(0) and os.readlink("/proc/%d/cwd" % pid) == "/"
+    assert targets.count("/dev/null") == 3
+
+
+def test_bad_command_line_descriptor_is_told():
+    with pytest.raises(OSError, match="descriptor 987"):
+        aexpect.Spawn("true", pass_fds=(987,))
+
+
+def test_output_that_nobody_takes_is_complete():
+    id = python("""print(aexpect.Spawn("seq 600000; echo done").id)""").strip()
+    session = aexpect.Spawn(id=id)
+    assert session.get_status() == 0
+    assert session.get_output() == "".join("%d\n" % n for n in range(1, 600001)) + "done\n"
+    session.close()
+
+
+def test_input_that_nobody_takes_blocks_and_is_not_lost():
+    with aexpect.Expect("stty -icanon; echo ready; exec sleep 60", auto_close=False) as session:
+        session.read_until_output_matches(["ready"], timeout=10)
+        block, sent = b"x" * 65536, 0
+        with pytest.raises(Exception, match="deadline|time"):
+            for _ in range(64):
+                session._engine.write(block, 0.3)
+                sent += len(block)
+        assert 1 << 20 <= sent < 3 << 20
+        assert session.is_alive()
+    assert not session.is_alive()
+
+
+def test_large_input_arrives():
+    with aexpect.Expect("stty raw -echo; echo ready; head -c 3000000 | wc -c", auto_close=False) as session:
+        session.read_until_output_matches(["ready"], timeout=10)
+        session.send("y" * 3000000)
+        assert "3000000" in session.read_until_output_matches(["[0-9]{3}"], timeout=20)[1]
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_pickled_session_goes_on_in_another_process(protocol, tmp_path):
+    lines = []
+    session = aexpect.Expect("while read x; do echo got $x; done", auto_close=False, output_func=lines.append)
+    session.sendline("one")
+    until(lambda: "got one" in lines)
+    session.set_output_func(print)
+    session.set_output_prefix("> ")
+    path = tmp_path / "pickle"
+    path.write_bytes(pickle.dumps(session, protocol))
+    id = session.id
+    aexpect.kill_tail_threads()
+    del session
+    seen = python("""
+        s = pickle.load(open(sys.argv[1], "rb"))
+        s.sendline("two")
+        s.read_until_output_matches(["two"])
+        s.close()
+        """, str(path))
+    assert seen == "> got two\n> (Process terminated with status -9)\n"
+    assert not aexpect.Expect(id=id).is_alive()
+
+
+def test_killed_keeper_ends_its_sessions_and_the_next_starts_anew():
+    session = aexpect.ShellSession(BASH, auto_close=False)
+    session.cmd("true")
+    pid, shell_pid = keeper_pid(session), session.get_pid()
+    os.kill(pid, signal.SIGKILL)
+    with pytest.raises(aexpect.ShellProcessTerminatedError) as info:
+        session.cmd("sleep 60")
+    assert info.value.status is None
+    until(lambda: not is_running(shell_pid))        # its terminal is gone
+    assert len(keepers()) == 1                      # a socket that nobody serves
+    assert not aexpect.ShellSession(id=session.id).is_alive()
+    with aexpect.ShellSession(BASH, auto_close=False) as again:
+        assert again.cmd("echo anew") == "anew\n" and keeper_pid(again) != pid
+    session.close()
+
+
+def test_processes_that_start_at_once_share_a_keeper():
+    program = ("from virtvm.companions import aexpect\nimport sys\nsys.stdin.readline()\n"
+               "s = aexpect.Spawn('sleep 60')\nprint(s.id)")
+    starters = [subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE,
+                                 stdout=subprocess.PIPE, text=True) for _ in range(6)]
+    for starter in starters:
+        starter.stdin.write("\n")
+        starter.stdin.flush()
+    sessions = [aexpect.Spawn(id=starter.communicate(timeout=60)[0].strip()) for starter in starters]
+    assert len({keeper_pid(session) for session in sessions}) == 1
+    for session in sessions:
+        session.close()
+
+
+def test_keeper_that_comes_and_goes_loses_nobody():
+    """A keeper may be ending just when the next session starts."""
+    for _ in range(30):
+        with aexpect.Expect("echo here", auto_close=False) as session:
+            assert session.read_until_output_matches(["here"], timeout=5)[0] == 0
+
+
+def test_last_words_of_a_client_arrive():
+    """It goes at once after them, with output that it has not read."""
+    session = aexpect.Expect("while read x; do echo got $x; seq 3000; done", auto_close=False)
+    for n in range(4):
+        python("""
+            s = aexpect.Expect(id=sys.argv[1], auto_close=False)
+            s.sendline("a" + sys.argv[2])
+            s.sendline("b" + sys.argv[2])
+            os._exit(0)
+            """, session.id, str(n))
+        assert session.read_until_output_matches(["got b%d\n" % n], timeout=10)
+    session.close()
+
+
+def test_start_that_was_given_up_leaves_no_process(shell, tmp_path):
+    from virtvm import _session
+    pid = keeper_pid(shell)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(_session.EngineError, match="does not answer"):
+            _session.keep(_local._keeper_folder(), "late", [b"/bin/sleep", b"987"], [], timeout=0.2)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    until(lambda: _session.attach(_local._keeper_folder(), "late") is None)
+    assert shell.cmd_status("pgrep -f 'sleep 98''7'") == 1
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can make a network namespace")
+def test_process_runs_in_the_namespaces_of_its_starter(shell):
+    program = ("from virtvm.companions import aexpect\n"
+               "print(aexpect.Expect('cat /proc/net/dev; exec cat', auto_close=False).id)")
+    id = subprocess.run(["unshare", "--net", sys.executable, "-c", program], stdout=subprocess.PIPE, text=True,
+                        check=True, timeout=60).stdout.strip()
+    with aexpect.Expect(id=id) as session:
+        own = os.readlink("/proc/self/ns/net")
+        assert os.readlink("/proc/%d/ns/net" % session.get_pid()) != own
+        assert os.readlink("/proc/%d/ns/net" % shell.get_pid()) == own
+        assert keeper_pid(session) != keeper_pid(shell)
+
+
+def test_ctrl_c_while_closing_leaves_nothing():
+    class Stop(Exception):
+        pass
+
+    def stop(signum, frame):
+        raise Stop
+
+    session = aexpect.Expect("trap '' TERM; echo ready; while :; do sleep 0.05; done", auto_close=False)
+    session.read_until_output_matches(["ready"], timeout=10)
+    pid, old = session.get_pid(), signal.signal(signal.SIGALRM, stop)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.3)
+        with pytest.raises(Stop):
+            session.close(signal.SIGTERM)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, old)
+    assert session.closed and not is_running(pid)
+
+
+def test_keepers_of_other_versions_are_left_alone(shell):
+    other = os.path.join(_local._keeper_folder(), "keeper-999-0")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+        listener.bind(other)
+        listener.listen(1)
+        listener.settimeout(0)
+        assert not aexpect.Spawn(id="nosuchid").is_alive()
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+    os.unlink(other)
+
+
+def test_ids_are_told_apart(shell):
+    from virtvm import _session
+    with pytest.raises(_session.EngineError, match="session of that id"):
+        _session.keep(_local._keeper_folder(), shell.id, [b"/bin/true"], [])
+    for id in ("", "x" * 64, shell.id + "x", "../" + shell.id):
+        assert _session.attach(_local._keeper_folder(), id) is None
+
+
+def test_stopped_keeper_is_a_timeout(shell, monkeypatch):
+    pid = keeper_pid(shell)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        from virtvm import _session
+        with pytest.raises(_session.EngineError, match="does not answer"):
+            _session.attach(_local._keeper_folder(), "x", timeout=0.3)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+@pytest.mark.parametrize("spoil", ["mode", "link"])
+def test_folder_that_others_may_have_prepared_is_refused(tmp_path, monkeypatch, spoil):
+    state = tmp_path / "state"
+    state.mkdir(0o700)
+    if spoil == "mode":
+        (state / "keeper").mkdir()
+        (state / "keeper").chmod(0o755)
+    else:
+        (tmp_path / "elsewhere").mkdir(0o700)
+        (state / "keeper").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match="keeper"):
+        aexpect.Spawn("true")
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can be another user")
+def test_other_users_are_turned_away(shell):
+    path, folder = keepers()[0], _local._keeper_folder()
+    program = ("import os, socket, sys\nos.setgid(65534)\nos.setuid(65534)\n"
+               "s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)\ns.settimeout(5)\n"
+               "try:\n    s.connect(sys.argv[1])\nexcept OSError as e:\n    sys.exit(type(e).__name__)\n"
+               "try:\n    print(s.recv(10))\nexcept ConnectionError:\n    print(b'')\n")
+
+    def try_it():
+        return subprocess.run([sys.executable, "-c", program, path], capture_output=True, text=True, check=False)
+
+    assert "PermissionError" in try_it().stderr
+    opened = [folder, os.path.dirname(folder), path]
+    while opened[-1] != path or opened[-2] != "/":
+        parent = os.path.dirname(opened[-2])
+        opened.insert(-1, parent)
+    modes = [(p, os.stat(p).st_mode) for p in opened if p != "/"]
+    for p, mode in modes:
+        os.chmod(p, mode | 0o777 if p == path else mode | 0o011)
+    try:
+        assert try_it().stdout == "b''\n"
+    finally:
+        for p, mode in modes:
+            os.chmod(p, mode & 0o7777)
+    assert shell.cmd("echo fine") == "fine\n"
+
+
+def test_nonsense_does_the_keeper_no_harm(shell):
+    layout = struct.Struct("=IiII3Q64s")
+    for data in (b"", b"x", b"y" * 30000, layout.pack(99, 0, 0, 0, 0, 0, 0, b"id"),
+                 layout.pack(1, 0, 0, 0, 0, 0, 0, b"new"), layout.pack(2, 0, 0, 0, 0, 0, 0, b"\xff" * 64),
+                 layout.pack(2, 0, 0, 0, 0, 0, 0, shell.id.encode())
+                 ):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as client:
+            client.settimeout(5)
+            client.connect(keepers()[0])
+            client.send(data)
+            if len(data) == layout.size:
+                client.recv(1000)
+                for kind in (5, 77, 1):
+                    try:
+                        client.send(layout.pack(kind, -1, 2 ** 32 - 1, 0, 2 ** 63, 2 ** 63, 2 ** 63, b"z" * 64))
+                    except OSError:
+                        break
+    assert shell.cmd("echo fine") == "fine\n"
+
+
+def test_child_of_a_fork_leaves_the_session_alone_and_may_attach(shell):
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            assert not shell.is_alive()
+            shell.close()
+            mine = aexpect.ShellSession(id=shell.id, auto_close=False)
+            code = 0 if mine.cmd("echo child") == "child\n" else 2
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert shell.cmd("echo parent") == "parent\n"
+
+
+def test_auto_close_starts_no_keeper():
+    with aexpect.Expect("sleep 60"):
+        assert not keepers() and not os.path.exists(_local._keeper_folder())
+    assert not aexpect.Expect(id="nosuchid").is_alive()
+    assert not os.path.exists(_local._keeper_folder())

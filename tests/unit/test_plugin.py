@@ -1,0 +1,388 @@
+"""The pytest plugin without a guest: a hypervisor of the test's own stands for one."""
+
+import os
+import re
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+HYPERVISOR = """
+import os
+
+class VM:
+    def __init__(self, name, params, root_dir, address_cache=None):
+        self.name, self.params, self.instance, self.alive, self.monitor = name, params, name, False, None
+    def _say(self, word):
+        with open("calls", "a") as f:
+            f.write(word + "\\n")
+    def create(self, name, params, root_dir, migration_mode=None):
+        if params.get("create_fails"):
+            raise RuntimeError("  ")
+        self._say("create " + params["mem"])
+        self.alive, self.params = True, params
+    def destroy(self, gracefully=True, free_mac_addresses=True):
+        if self.alive:
+            self._say("destroy")
+        self.alive = False
+        if self.params.get("destroy_fails"):
+            raise RuntimeError("can't")
+    def is_alive(self):
+        return self.alive
+    def is_dead(self):
+        return not self.alive
+    def needs_restart(self, name, params, basedir):
+        return params["mem"] != self.params["mem"]
+    def verify_alive(self):
+        assert self.alive
+    def wait_for_login(self, timeout):
+        self._say("login")
+        return self
+    def close(self):
+        pass
+"""
+
+
+class Project:
+    """A folder of tests, run by pytest in a process of its own."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.write(hypervisor=HYPERVISOR)
+
+    def write(self, **files):
+        for name, text in files.items():
+            (self.folder / (name + ".py")).write_text(textwrap.dedent(text))
+
+    def run(self, *words, status=0):
+        return self._python(status, "pytest", "-p", "virtvm", "-p", "no:cacheprovider", "-q", "-rA", "--virtvm-param",
+                            "vm_class=hypervisor:VM", *words)
+
+    def virtvm_run(self, *words, status=0):
+        return self._python(status, "virtvm", "run", "--param", "vm_class=hypervisor:VM", *words)
+
+    def _python(self, status, *words):
+        env = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_CURRENT", "PYTEST_ADDOPTS"))}
+        path = os.pathsep.join(filter(None, [".", env.get("PYTHONPATH")]))
+        done = subprocess.run(
+            [sys.executable, "-m", *words], cwd=self.folder,
+            # Others' plugins take most of the time.
+            env=dict(env, PYTHONPATH=path, PYTEST_DISABLE_PLUGIN_AUTOLOAD="1"),
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60)
+        assert done.returncode == status, done.stdout
+        return done.stdout
+
+    def calls(self):
+        path = self.folder / "calls"
+        return path.read_text().split("\n")[:-1] if path.exists() else []
+
+
+@pytest.fixture
+def project(tmp_path):
+    return Project(tmp_path)
+
+
+def test_vm_lives_on_and_is_gone_at_the_end(project):
+    project.write(test_new="""
+        import pytest
+
+        def test_one(vm):
+            vm.verify_alive()
+
+        def test_two(vm, params, test_object):
+            assert params["main_vm"] == "vm1" and test_object.tagged_testname == "test_two"
+
+        @pytest.mark.virtvm(mem=2048)
+        class TestLarge:
+            @pytest.mark.virtvm(flag=True, names=["a", "b"])
+            def test_three(self, vm, params):
+                assert (params["mem"], params["flag"], params["names"]) == ("2048", "yes", "a b")
+        """)
+    output = project.run("test_new.py")
+    assert "3 passed" in output and "PASS  test_two" in output
+    assert project.calls() == ["create 1024", "login", "create 2048", "destroy"]
+
+
+def test_nothing_happens_to_those_who_do_not_use_it(project):
+    project.write(test_plain="""
+        def run_test_plain(argument):
+            pass
+
+        def test_plain():
+            pass
+        """)
+    assert "1 passed" in project.run("test_plain.py") and not (project.folder / "virtvm-results").exists()
+
+
+OUTCOMES = """
+    from autotest_lib.client.common_lib import error
+    def %s(test, params, env):
+        raise error.%s("the reason")
+    """
+
+
+def test_outcomes_of_old_tests(project):
+    for name in ("TestFail", "TestError", "TestNAError", "TestWarn"):
+        project.write(**{name.lower(): OUTCOMES % ("run_" + name.lower(), name)})
+    output = project.run("testfail.py", "testerror.py", "testnaerror.py", "testwarn.py", status=1)
+    assert re.search(r"1 failed, 1 passed, 1 skipped, \d+ warnings?, 1 error", output)
+    assert "FAIL  testfail" in output and "ERROR testerror" in output and "SKIP  testnaerror" in output
+    assert "TestWarned: the reason" in output
+
+
+def test_same_outcomes_of_new_tests(project):
+    project.write(test_new="""
+        from virtvm.companions import error
+
+        def test_fail(vm):
+            raise error.TestFail("the reason")
+
+        def test_na(vm):
+            raise error.TestNAError("the reason")
+
+        def test_warn(vm):
+            raise error.TestWarn("the reason")
+
+        def test_error(vm):
+            raise error.TestError("the reason")
+        """)
+    output = project.run("test_new.py", status=1)
+    assert re.search(r"1 failed, 1 passed, 1 skipped, \d+ warnings?, 1 error", output)
+
+
+def test_failure_to_start_is_an_error_whatever_it_says(project):
+    project.write(test_new="def test_one(vm):\n    pass\n")
+    output = project.run("test_new.py", "--virtvm-param", "create_fails=yes", status=1)
+    assert "1 error" in output and "INTERNALERROR" not in output and "ERROR test_one" in output
+
+
+def test_params_of_failures_and_vms_that_do_not_end(project):
+    project.write(test_new="def test_one(vm):\n    assert False\n", hypervisor2=HYPERVISOR)
+    project.run("test_new.py", "--virtvm-param", "kill_vm_on_error=yes", status=1)
+    assert project.calls() == ["create 1024", "login", "destroy"]
+    project.write(test_new="def test_one(vm):\n    pass\n")
+    output = project.run("test_new.py", "--virtvm-param", "destroy_fails=yes", "--virtvm-param", "vms=vm1 vm2")
+    assert "1 passed" in output and project.calls()[3:].count("destroy") == 2
+
+
+CHAIN = """
+    variants:
+        - first:
+            type = step
+            fail = yes
+        - second: first
+            type = step
+        - third: second
+            type = step
+        - apart:
+            type = step
+    """
+
+
+def test_dependencies_are_followed_to_their_end(project):
+    project.write(step="""
+        def run_step(test, params, env):
+            assert params.get("fail") != "yes"
+        """)
+    (project.folder / "tests.cfg").write_text(textwrap.dedent(CHAIN))
+    output = project.run("step.py", "--virtvm-config", "tests.cfg", status=1)
+    assert "1 failed, 1 passed, 2 skipped" in output and "Test dependency failed: second" in output
+
+
+def test_configuration_that_cannot_be_used_is_told_in_a_line(project):
+    project.write(step="def run_step(test, params, env):\n    pass\n")
+    output = project.run("step.py", "--virtvm-config", "none.toml", status=4)
+    assert "none.toml" in output and "Traceback" not in output
+
+
+def test_folder_and_keyvals_of_old_tests(project):
+    project.write(old="""
+        import os
+
+        def run_old(test, params, env):
+            assert os.getcwd() == test.outputdir
+            with open("left", "w") as f:
+                f.write("here")
+            os.chdir("/")
+        """, test_new="""
+        import os
+
+        def test_new():
+            assert os.path.exists("hypervisor.py")
+        """)
+    assert "2 passed" in project.run("old.py", "test_new.py", "--virtvm-param", "some.key=a = 'b' # c",
+                                     "--virtvm-param", "password_vm1=pssst")
+    folder = project.folder / "virtvm-results" / "old"
+    lines = (folder / "keyval").read_text().splitlines()
+    assert (folder / "left").read_text() == "here"
+    assert "password_vm1=***" in lines and "pssst" not in "".join(lines)
+    assert "some.key=a = 'b' # c" in lines and "mem=1024" in lines and "type=old" in lines
+    names = [line.partition("=")[0] for line in lines]
+    assert names[:-1] == sorted(names[:-1]) and names[-1] == "kvm_version"
+    assert "Invalid key: a b" in project.run("old.py", "--virtvm-param", "a b=1", status=1)
+
+
+PROFILER = {
+    "client/common_lib/__init__.py": "", "client/bin/__init__.py": "", "client/profilers/__init__.py": "",
+    "client/profilers/%s/__init__.py": "",
+    "client/bin/profiler.py": """
+        class profiler:
+            def __init__(self, job):
+                self.job = job
+            def initialize(self, *args):
+                pass
+        """,
+    "client/profilers/%s/%s.py": """
+        import os
+        from autotest_lib.client.bin import profiler
+
+        class %s(profiler.profiler):
+            def start(self, test):
+                self.said = ["start %%d" %% test.iteration]
+            def stop(self, test):
+                self.said.append("stop %%d" %% test.iteration)
+            def report(self, test):
+                f = open(os.path.join(test.profdir, self.name), "w")
+                print >> f, " ".join(self.said)
+                f.close()
+        """,
+}
+
+
+def test_profilers_of_the_user_s_tree_look_at_one_run(project):
+    for path, text in PROFILER.items():
+        for name in ("ticker", "tocker"):
+            place = project.folder / "tree" / path.replace("%s", name)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_text(textwrap.dedent(text).replace("%s", name).replace("%%", "%"))
+    project.write(old="""
+        def run_old(test, params, env):
+            print("a run")
+            assert params.get("fails") != "yes"
+        """)
+    words = ["-s", "old.py", "--virtvm-param", "iterations=3", "--virtvm-autotest-dir", "tree"]
+    assert project.run(*words).count("a run") == 3
+    output = project.run(*words, "--virtvm-param", "profilers=ticker tocker", "--virtvm-param", "fails=yes", status=1)
+    assert output.count("a run") == 1
+    for name in ("ticker", "tocker"):
+        said = (project.folder / "virtvm-results" / "old.2" / "profiling" / name).read_text()
+        assert said == "start 1 stop 1\n"
+    output = project.run(*words, "--virtvm-param", "profilers=none ../x")
+    assert output.count("a run") == 3 and "no profiler none: " in output and "no profiler ../x: " in output
+
+
+def test_configuration_is_read_once(project):
+    project.write(one="def run_one(test, params, env):\n    pass\n", two="def run_two(test, params, env):\n    pass\n",
+                  test_new="def test_new(params):\n    pass\n", conftest="""
+        from virtvm import config
+
+        original = config.read_toml
+        config.read_toml = lambda path: print("reading", path, flush=True) or original(path)
+        """)
+    (project.folder / "run.toml").write_text("[params]\nmem = 512\n")
+    output = project.run("-s", "one.py", "two.py", "test_new.py", "--virtvm-config", "run.toml")
+    assert "3 passed" in output and output.count("reading run.toml") == 1
+
+
+def test_folders_have_tests_of_old_only_if_asked(project):
+    (project.folder / "suite" / "deep").mkdir(parents=True)
+    for name in ("suite/one", "suite/deep/two", "suite/helper", "suite/test_three"):
+        project.write(**{name: """
+            def run_%s(test, params, env):
+                pass
+
+            def run_helped(test, params, env):
+                pass
+            """ % name.rpartition("/")[2].replace("helper", "other")})
+    project.write(**{"suite/test_new": "def test_new():\n    pass\n"})
+    assert "2 passed" in project.run("suite")
+    output = project.run("suite", "--virtvm")
+    assert "4 passed" in output and all("PASS  " + name in output for name in ("one", "two", "test_three"))
+    (project.folder / "pytest.ini").write_text("[pytest]\nvirtvm_tests = true\n")
+    assert "4 passed" in project.run("suite")
+    assert "1 passed" in project.run("suite/one.py", "--virtvm")
+
+
+ORDER = """
+    variants:
+        - late:
+            type = zeta
+        - early:
+            type = alpha
+        - latest: early
+            type = zeta
+        - early_again: early nobody
+            type = alpha
+    """
+
+
+def test_variants_run_in_the_configuration_s_order(project):
+    for name in ("alpha", "zeta"):
+        project.write(**{name: """
+            def run_%s(test, params, env):
+                print("ran", params["name"], flush=True)
+            """ % name, "test_" + name: "def test_%s():\n    pass\n" % name})
+    (project.folder / "tests.cfg").write_text(textwrap.dedent(ORDER))
+    output = project.run("-s", "alpha.py", "test_alpha.py", "zeta.py", "--virtvm-config", "tests.cfg")
+    # A dependency that never ran keeps nobody from running; nor does a name that holds the dependency's.
+    assert "5 passed" in output
+    assert re.findall(r"ran (\w+)", output) == ["late", "early", "latest", "early_again"]
+    output = project.run("-s", "zeta.py", "--virtvm-config", "tests.cfg")
+    assert re.findall(r"ran (\w+)", output) == ["late", "latest"]
+
+
+def test_summary_is_that_of_all_workers(project):
+    project.write(test_new="""
+        import pytest
+
+        @pytest.mark.parametrize("n", range(4))
+        def test_one(vm, n):
+            assert n != 2, "two is bad"
+        """, old="def run_old(test, params, env):\n    pass\n")
+    output = project.run("-p", "xdist", "-n", "2", "test_new.py", "old.py", status=1)
+    table = output.partition(" virtual machines ")[2].partition("\n====")[0]
+    assert len(re.findall(r"^PASS  (?:test_one\[\d\]|old)  +in gw[01]/", table, re.M)) == 4, table
+    found = re.search(r"^FAIL  test_one\[2\] .*two is bad.* in (gw[01]/\S+)$", table, re.M)
+    assert found and (project.folder / "virtvm-results" / found.group(1) / "debug").is_dir()
+    assert "Logs, consoles and pictures: %s" % (project.folder / "virtvm-results") in table
+
+
+def test_run_in_several_processes(project):
+    project.write(old="def run_old(test, params, env):\n    pass\n")
+    output = project.virtvm_run("old.py", "-n", "2")
+    assert re.search(r"^PASS  old .*in gw[01]/old", output, re.M)
+
+
+def test_dry_run_tells_what_pytest_would_run(project):
+    project.write(old="def run_old(test, params, env):\n    1 / 0\n", test_new="""
+        import pytest
+
+        @pytest.mark.virtvm(vms="vm1 other")
+        def test_pair(vm):
+            1 / 0
+
+        def test_plain():
+            1 / 0
+        """)
+    (project.folder / "tests.cfg").write_text(textwrap.dedent(ORDER).replace("alpha", "old"))
+    words = ["old.py", "test_new.py", "--dry-run", "--config", "tests.cfg"]
+    assert project.virtvm_run(*words).splitlines() == [
+        "vm1: (VM)", "would run old.py as early", "would run old.py as early_again", "other: (VM)",
+        "would run test_new.py::test_pair", "would run test_new.py::test_plain"]
+    assert project.virtvm_run(*words, "-k", "plain or again").splitlines() == [
+        "vm1: (VM)", "would run old.py as early_again", "would run test_new.py::test_plain"]
+    assert not project.calls() and not (project.folder / "virtvm-results").exists()
+    project.write(test_new="import nonsense\n")
+    assert "No module named 'nonsense'" in project.virtvm_run("test_new.py", "--dry-run", status=2)
+
+
+@pytest.mark.parametrize("wish", ["yes", "no"])
+def test_abort_on_error_ends_the_run(project, wish):
+    project.write(a_fails="def run_a_fails(test, params, env):\n    raise ValueError('so bad')\n",
+                  b_next="def run_b_next(test, params, env):\n    pass\n")
+    output = project.run("a_fails.py", "b_next.py", "--virtvm-param", "abort_on_error=" + wish,
+                         status=2 if wish == "yes" else 1)
+    assert ("Abort requested (so bad)" in output) == (wish == "yes")
+    assert ("VM 'vm1'" in output) == (wish == "yes")
+    assert ("1 failed, 1 passed" in output) == (wish == "no")
