@@ -103,6 +103,7 @@ def test_full_disk_keeps_the_old_file_and_says_which_one_failed(place, small_dis
     assert_untouched(small_disk)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("direction", ["to", "from"])
 def test_full_disk_in_a_tree_leaves_no_part_of_a_file(place, small_disk, tmp_path, direction):
     tree = tmp_path / "tree"
@@ -147,6 +148,7 @@ def test_what_the_account_may_not_do(engine, tmp_path):
 
 # A server that dies
 
+@pytest.mark.once
 @pytest.mark.parametrize("direction", ["to", "from"])
 def test_server_process_killed_keeps_the_old_file_and_leaves_nothing(place, sides, direction):
     source, target = sides
@@ -157,6 +159,7 @@ def test_server_process_killed_keeps_the_old_file_and_leaves_nothing(place, side
     assert_untouched(target)
 
 
+@pytest.mark.once
 def test_only_the_file_server_killed(place, sides):
     """The SSH connection lives on: what was left is removed over it."""
     def kill():
@@ -174,6 +177,7 @@ def test_only_the_file_server_killed(place, sides):
 
 # A wire that is cut
 
+@pytest.mark.once
 @needs_root
 @pytest.mark.parametrize("engine, direction", [("sftp", "to"), ("scp", "from")])
 @pytest.mark.parametrize("keywords, words", [
@@ -207,8 +211,8 @@ def test_host_that_vanishes(engine, direction, keywords, words, sides):
 def test_ctrl_c_ends_a_transfer_at_once_and_leaves_nothing(place, sides, direction):
     source, target = sides
     took, limit = [], 0.1
-    if (place.engine, direction) == ("scp", "to"):
-        limit = 0.4         # the server must start a shell to remove it
+    if direction == "to":
+        limit += 0.5        # at most, for a busy server to remove what it has
     for _ in range(3):      # the machine may have had something else to do
         pressed = []
 
@@ -260,6 +264,7 @@ def test_exception_of_a_callback_ends_a_transfer_and_leaves_nothing(place, sides
 
 # A large upload's second connection
 
+@pytest.mark.once
 @pytest.mark.parametrize("most", [None, 0, 2500, 4500])
 def test_large_upload_is_whole_whatever_becomes_of_its_second_connection(sshd, tmp_path, most):
     """most: bytes that the second one gets from the server before it ends; None: all."""
