@@ -60,20 +60,36 @@ static const char *tail(const struct vt_session *s, uint64_t offset, uint64_t *f
     return vt_store_window(&s->store, offset, from, n);
 }
 
+/* A piece of the store, at most CHUNK bytes, in memory of our own. */
+struct piece {
+    char *text;
+    uint64_t from;
+    size_t n;
+};
+
+static enum vt_rc piece_read(const struct vt_session *s, uint64_t begin, uint64_t end, struct piece *p)
+{
+    *p = (struct piece){.from = begin, .n = (size_t)(end - begin)};
+    p->text = malloc(p->n + 1);
+    if (p->text == NULL)
+        return VT_NOMEM;
+    enum vt_rc rc = vt_store_read(&s->store, begin, p->text, p->n);
+    if (rc != VT_OK) {
+        free(p->text);
+        p->text = NULL;
+    }
+    return rc;
+}
+
 /* ---- the echo of what was typed ---- */
 
-static void decide_echo(struct run *r)
+/* text: the n bytes since `sent`. */
+static void align_echo(struct run *r, const char *text, size_t n)
 {
-    uint64_t from;
-    size_t n, end;
-    const char *text = vt_store_window(&r->s->store, r->sent, &from, &n);
-    if (from != r->sent) {          /* more came than an echo can be */
-        r->echo_open = false;
-        return;
-    }
+    size_t end;
     switch (vt_echo_align(r->c->text, r->c->len, text, n, &end)) {
     case VT_ECHO_DONE:
-        r->start = from + end;
+        r->start = r->sent + end;
         r->echo_open = false;
         break;
     case VT_ECHO_NONE:
@@ -83,6 +99,28 @@ static void decide_echo(struct run *r)
     default:
         break;
     }
+}
+
+static enum vt_rc decide_echo(struct run *r)
+{
+    uint64_t from;
+    size_t n;
+    struct piece p;
+    const char *text = vt_store_window(&r->s->store, r->sent, &from, &n);
+    if (from == r->sent) {
+        align_echo(r, text, n);
+        return VT_OK;
+    }
+    /* So much came at once that its beginning has left the window. */
+    uint64_t all = r->s->store.total - r->sent;
+    enum vt_rc rc = piece_read(r->s, r->sent, r->sent + (all < CHUNK ? all : CHUNK), &p);
+    if (rc == VT_INVALID)           /* not even the file has it */
+        rc = VT_OK;
+    else if (rc == VT_OK)
+        align_echo(r, p.text, p.n);
+    free(p.text);
+    r->echo_open = false;           /* more came than an echo can be */
+    return rc;
 }
 
 /* ---- is the last line a prompt? ---- */
@@ -110,8 +148,9 @@ static enum vt_rc look(struct run *r)
 {
     uint64_t from;
     size_t n;
-    if (r->echo_open)
-        decide_echo(r);
+    enum vt_rc rc = r->echo_open ? decide_echo(r) : VT_OK;
+    if (rc != VT_OK)
+        return rc;
     const char *text = tail(r->s, r->start, &from, &n);
     r->candidate = r->s->store.total;
     return vt_prompts_classify(&r->s->prompts, text, n, r->c->match, r->c->ctx, &r->seen);
@@ -325,27 +364,6 @@ static void note_manners(struct vt_session *s, const struct asked *a, bool echoe
 }
 
 /* ---- what came between the candidate and the reply ---- */
-
-/* A piece of the store, at most CHUNK bytes, in memory of our own. */
-struct piece {
-    char *text;
-    uint64_t from;
-    size_t n;
-};
-
-static enum vt_rc piece_read(const struct vt_session *s, uint64_t begin, uint64_t end, struct piece *p)
-{
-    *p = (struct piece){.from = begin, .n = (size_t)(end - begin)};
-    p->text = malloc(p->n + 1);
-    if (p->text == NULL)
-        return VT_NOMEM;
-    enum vt_rc rc = vt_store_read(&s->store, begin, p->text, p->n);
-    if (rc != VT_OK) {
-        free(p->text);
-        p->text = NULL;
-    }
-    return rc;
-}
 
 /* The typed questions that the far end echoed in [begin, end): into out, in order. */
 static enum vt_rc find_echoes(const struct vt_session *s, const struct asked *a, uint64_t begin,

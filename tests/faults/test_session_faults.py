@@ -1,6 +1,7 @@
 """What happens to sessions when the other side, the wire, or this process goes away."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import time
 
 import pytest
 from support.netns import Namespace
+from support.scripted import Scripted
 from support.sshd import Account, Sshd
 from virtvm.companions import aexpect, virt_utils
 from virtvm.companions.exceptions import LoginTimeoutError
@@ -229,3 +231,39 @@ def test_killed_server_ends_each_wait(call, error):
         session.close()
     finally:
         server.stop()
+
+
+# A client that has other things to do
+
+LATE = """
+import sys
+from virtvm.companions import login
+session = login.remote_login("nc", "127.0.0.1", int(sys.argv[1]), "", "", r"[$#] $", "\\n", timeout=20)
+print(len(session.cmd_output("cat large", timeout=20)), session.cmd_status("cat large", timeout=20))
+"""
+
+
+def test_client_that_comes_late_still_tells_the_echo_from_the_output():
+    """It sleeps while its command is answered: the echo has long left the window that it looks at."""
+    large = b"0123456789abcde\r\n" * 200000
+    clients = []
+
+    def script(peer, number):
+        peer.sendall(b"$ ")
+        with peer.makefile("rb") as lines:
+            for line in lines:
+                line = line.strip()
+                peer.sendall(line + b"\r\n")
+                asked = re.search(rb"echo (vt\d+:)?\$[?s]", line)
+                if asked:
+                    peer.sendall((asked.group(1) or b"") + b"0\r\n")
+                elif line == b"cat large":
+                    os.kill(clients[0].pid, signal.SIGSTOP)
+                    threading.Timer(0.5, os.kill, (clients[0].pid, signal.SIGCONT)).start()
+                    peer.sendall(large)
+                peer.sendall(b"$ ")
+
+    with Scripted(script) as port:
+        clients.append(subprocess.Popen([sys.executable, "-c", LATE, str(port.port)], stdout=subprocess.PIPE,
+                                        text=True))
+        assert clients[0].communicate(timeout=50)[0].split() == [str(16 * 200000), "0"]
