@@ -39,7 +39,9 @@ def test_readme_example_runs(guest_folder, tmp_path):
     assert example.count("/var/tmp/virtvm-guest") == 1
     script = tmp_path / "example.py"
     script.write_text(example.replace("/var/tmp/virtvm-guest", guest_folder))
-    assert re.match(r"Linux \S+ \d+\.\d+", run(sys.executable, script, cwd=tmp_path))
+    output = run(sys.executable, script, cwd=tmp_path, env=dict(os.environ, TMPDIR=str(tmp_path)))
+    assert re.match(r"Linux \S+ \d+\.\d+", output)
+    assert [name for name in os.listdir(tmp_path) if re.match(r"session-vm1-.*\.log", name)]
 
 
 def test_demo_shows_the_main_job(guest_folder, tmp_path):

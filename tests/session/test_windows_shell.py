@@ -5,7 +5,7 @@ import pytest
 from support.cmd_server import CmdServer
 from support.rss_server import RssServer
 from virtvm import virt_vm
-from virtvm.companions import aexpect, login
+from virtvm.companions import aexpect, login, virt_utils
 from virtvm.companions.exceptions import ShellCmdError, ShellTimeoutError
 from virtvm.companions.rss_client import FileTransferNotFoundError
 
@@ -110,10 +110,11 @@ class Guest(virt_vm.BaseVM):
         return self.ports[port]
 
 
-def test_a_virtual_machine_with_windows(tmp_path):
+def test_a_virtual_machine_with_windows(tmp_path, monkeypatch):
     drive = tmp_path / "drive"
     drive.mkdir()
     (tmp_path / "setup.exe").write_bytes(b"MZ" * 50000)
+    monkeypatch.setattr(virt_utils._log_files, "folder", str(tmp_path))
     with CmdServer(SCRIPT) as shell, RssServer(drive) as files:
         vm = Guest({10022: shell.port, 10023: files.port})
         with vm.wait_for_login(timeout=20) as session:

@@ -197,16 +197,21 @@ def test_log_lines_of_threads_stay_whole(log_dir):
     assert all(re.fullmatch(r"[-\d]+ [\d:]+: (\d)\1{499}", line) for line in lines)
 
 
-def test_default_log_folder_follows_no_link(tmp_path):
+@pytest.mark.parametrize("folder", ["/tmp", "of the test"])
+def test_default_log_folder_follows_no_link(folder, tmp_path, monkeypatch):
     assert virt_utils._log_files.folder is None
+    if folder == "/tmp":
+        monkeypatch.delenv("TMPDIR")
+    else:
+        monkeypatch.setenv("TMPDIR", folder := str(tmp_path))
     name = "virtvm-test-%s.log" % virt_utils.generate_random_string(8)
-    os.symlink(str(tmp_path / "victim"), os.path.join("/tmp", name))
+    os.symlink(str(tmp_path / "victim"), os.path.join(folder, name))
     try:
         with pytest.raises(OSError):
             virt_utils.log_line(name, "x")
         assert not (tmp_path / "victim").exists()
     finally:
-        os.unlink(os.path.join("/tmp", name))
+        os.unlink(os.path.join(folder, name))
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")

@@ -154,9 +154,12 @@ class _LogFiles:
             self.folder = os.path.abspath(folder)
             self._close_all()
 
+    def _path(self, filename):
+        return get_path(self.folder or os.environ.get("TMPDIR") or "/tmp", filename)
+
     def write(self, filename, data):
         with self._lock:
-            path = get_path(self.folder or "/tmp", filename)
+            path = self._path(filename)
             fd = self._open.pop(path, None)
             if fd is None:
                 fd = self._begin(path, filename)
@@ -166,7 +169,7 @@ class _LogFiles:
 
     def path_of(self, filename):
         with self._lock:
-            path = get_path(self.folder or "/tmp", filename)
+            path = self._path(filename)
         os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
         return path
 
@@ -188,7 +191,7 @@ class _LogFiles:
             if filename is None:
                 self._close_all()
             else:
-                fd = self._open.pop(get_path(self.folder or "/tmp", filename), None)
+                fd = self._open.pop(self._path(filename), None)
                 if fd is not None:
                     os.close(fd)
 
@@ -202,7 +205,10 @@ os.register_at_fork(after_in_child=_log_files.reset_lock)
 
 
 def set_log_file_dir(dir):
-    """Set the folder of the files that log_line() writes; /tmp if never called."""
+    """Set the folder of the files that log_line() writes.
+
+    If it is never called, that is the one for temporary files: $TMPDIR, or /tmp.
+    """
     _log_files.set_folder(dir)
 
 
