@@ -26,7 +26,6 @@ DEFAULTS = {
     "time_command": "date +'TIME: %a %m/%d/%Y %H:%M:%S.%N'",
     "time_filter_re": r"(?:TIME: \w\w\w )(.{19})", "time_format": "%m/%d/%Y %H:%M:%S",
     "keep_ppm_files": "no", "keep_screendumps": "no", "convert_ppm_files_to_png": "yes",
-    "run_tcpdump": "no",
 }
 
 

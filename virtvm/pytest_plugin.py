@@ -100,7 +100,9 @@ class Runner:
             except Exception as e:      # the others are to go, too
                 warnings.warn("VM %s: %s" % (vm.name, e), stacklevel=2)
         if self.used:
+            from virtvm.autotest import virt_env_process
             from virtvm.companions import virt_utils
+            virt_env_process.end_networks(self.env)
             virt_utils.close_log_file()
 
 

@@ -17,6 +17,7 @@ import time
 from virtvm import virt_vm
 from virtvm.autotest import ppm_utils, virt_test_setup
 from virtvm.companions import aexpect, error, utils, virt_utils
+from virtvm.hypervisors import network
 from virtvm.hypervisors.monitor import MonitorError
 
 # Params' vm_type -> "module:class" of the hypervisor; params' vm_class names another one.
@@ -208,10 +209,44 @@ def _qemu_version(test, params):
     return found.group(1) if found else "Unknown"
 
 
-def _check_wishes(params):
-    """What params may ask for and is not done here must not be taken for done.  TestNAError."""
-    if params.get("bridge") == "private":
-        raise error.TestNAError("bridge=private is not supported: set the bridge up beforehand")
+# ---- networks of the host's ----
+
+def _watch_addresses(params, env):
+    """Have a tcpdump that tells which address a guest on a tap NIC gets.
+
+    params: run_tcpdump: "yes" where there are tap NICs, if it is not given.  Where tcpdump is missing or
+    not allowed, that is only warned of: addresses may be known otherwise.
+    """
+    tcpdump = env.get("tcpdump")
+    if tcpdump is not None and not tcpdump.is_alive():
+        _stop_tcpdump(env)
+    if "tcpdump" in env or not _is_yes(params, "run_tcpdump", "yes" if network.has_tap(params) else "no"):
+        return
+    try:
+        command = network.tcpdump_command()
+    except ValueError as e:
+        logging.warning("%s: addresses of guests on tap NICs will not be known", e)
+        return
+    logging.debug("Starting tcpdump...")
+    env["tcpdump"] = tcpdump = aexpect.Tail(
+        command=command, output_func=network.learn_address, output_params=(env["address_cache"],))
+    if virt_utils.wait_for(lambda: not tcpdump.is_alive(), 0.1, 0.1, 1.0):
+        logging.warning("Could not start tcpdump (status %s): %s", tcpdump.get_status(),
+                        tcpdump.get_output().strip())
+
+
+def _stop_tcpdump(env):
+    tcpdump = env.pop("tcpdump", None)
+    if tcpdump is not None:
+        tcpdump.close()
+
+
+def end_networks(env):
+    """When no VM of env lives any more: what watched and joined them is ended, too."""
+    if any(vm.is_alive() for vm in env.get_all_vms()):
+        return
+    _stop_tcpdump(env)
+    virt_test_setup.PrivateBridgeConfig().cleanup()
 
 
 @error.context_aware
@@ -219,11 +254,14 @@ def preprocess(test, params, env):
     """Prepare for a test: VMs that it does not name are ended, its own are there.
 
     Params besides those of the steps: pre_command, pre_command_timeout,
-    pre_command_noncritical, setup_hugepages, take_regular_screendumps.
+    pre_command_noncritical, setup_hugepages, take_regular_screendumps, bridge ("private"),
+    run_tcpdump.
     """
     error.context("preprocessing")
-    _check_wishes(params)
+    if params.get("bridge") == "private":
+        virt_test_setup.PrivateBridgeConfig(params).setup()
     env.setdefault("address_cache", {})
+    _watch_addresses(params, env)
     names = params.objects("vms")
     for vm in env.get_all_vms():
         if vm.name not in names:
@@ -314,6 +352,7 @@ def postprocess(test, params, env):
     if _is_yes(params, "kill_unresponsive_vms"):
         steps.do(_kill_unresponsive, env)
     steps.do(aexpect.kill_tail_threads)
+    steps.do(end_networks, env)
     if _is_yes(params, "setup_hugepages"):
         steps.do(lambda: virt_test_setup.HugePageConfig(params).cleanup())
     if params.get("post_command"):

@@ -1,6 +1,6 @@
-"""Settings of the host that a test asks for: transparent huge pages, and huge pages for guests.
+"""Settings of the host that a test asks for: huge pages, transparent ones, a bridge for guests.
 
-Both change the whole host, so both put back what they found.  They need root.
+They change the whole host, so they put back what they found.  They need root.
 """
 
 import logging
@@ -9,12 +9,16 @@ import random
 import re
 
 from virtvm.companions import error, utils, virt_utils
+from virtvm.hypervisors import network
+from virtvm.hypervisors._process import Process
 from virtvm.hypervisors.qemu_command import HUGEPAGE_PATH
 
 # Where kernels have the settings: Red Hat's of 2011, everybody else's.
 THP_PATHS = ("/sys/kernel/mm/redhat_transparent_hugepage", "/sys/kernel/mm/transparent_hugepage")
 
 NR_HUGEPAGES = "/proc/sys/vm/nr_hugepages"
+OWNER = "virtvm"                    # its bridges are known by that, and the process's id
+DNSMASQ_PATIENCE = 0.5              # seconds in which it would have said what it can't do
 KHUGEPAGED_PATIENCE = 5             # seconds until the thread has followed a setting
 
 
@@ -126,8 +130,14 @@ class TransparentHugePageConfig:
         """Change every setting, see that khugepaged runs exactly when it should, put it back.
 
         Where kernel threads can't be seen (in a PID namespace), only the writing is checked.
-        Raises THPWriteConfigError, THPKhugepagedError.
+        Raises THPKhugepagedError, for a setting that is refused as well.
         """
+        try:
+            self._try_all()
+        except THPWriteConfigError as e:
+            raise THPKhugepagedError(str(e)) from e
+
+    def _try_all(self):
         enabled = os.path.join(self.thp_path, "enabled")
         for path in self.file_list_str:
             words = [word.strip("[]") for word in _read(path).split()]
@@ -259,3 +269,147 @@ class HugePageConfig:
                 logging.warning("Huge pages are still in use: %s", e)
                 return
         self._release()
+
+
+class PrivateBridgeError(Exception):
+    """The bridge could not be set up.  brname: its name (str)."""
+
+    def __init__(self, brname):
+        Exception.__init__(self, brname)
+        self.brname = brname
+
+    def __str__(self):
+        return "Bridge %s not available after setup" % self.brname
+
+
+class PrivateBridgeConfig:
+    """A bridge of the host's own for guests' tap NICs, with addresses for them, and a way out.
+
+    params: priv_brname ("atbr0"), priv_subnet ("192.168.58"): the bridge has address 1 of it, dnsmasq
+    gives out the others; iptables lets guests out by the host's other interfaces, if it is there.
+    Needs root, `ip` and dnsmasq.  All instances are of the one bridge that the first params named.
+    A bridge of that name that is there already is used as it is, and is not removed.
+    """
+
+    _shared = {}
+    _undo = []              # (what, function), of this process: cleanup() may be another object's
+
+    def __init__(self, params=None):
+        self.__dict__ = PrivateBridgeConfig._shared
+        if params is None and self.__dict__:
+            return
+        params = params or {}
+        self.brname = params.get("priv_brname") or network.PRIVATE_BRIDGE
+        self.subnet = params.get("priv_subnet") or "192.168.58"
+        self.ip_version = params.get("bridge_ip_version") or "ipv4"
+        if not re.fullmatch(r"[\w.-]{1,15}", self.brname):
+            raise ValueError("priv_brname: no name for a bridge: %r" % self.brname)
+        if not re.fullmatch(r"\d{1,3}\.\d{1,3}\.\d{1,3}", self.subnet) or self.ip_version != "ipv4":
+            raise ValueError("priv_subnet is three numbers of an IPv4 address, like 192.168.58: %r" % self.subnet)
+
+    def _is_there(self):
+        return os.path.isdir("/sys/class/net/%s/bridge" % self.brname)
+
+    @error.context_aware
+    def setup(self):
+        """Have the bridge, unless it is there.
+
+        What was done is undone if a later step fails: PrivateBridgeError, its cause says why.
+        """
+        self._remove_orphan()
+        if self._is_there():
+            return
+        error.context("setting up private bridge %s" % self.brname)
+        try:
+            self._add_bridge()
+            self._let_out()
+            self._give_addresses()
+        except (error.CmdError, OSError, ValueError) as e:
+            logging.error("Bridge %s: %s", self.brname, e)
+            self._take_down()
+            raise PrivateBridgeError(self.brname) from e
+        if not self._is_there():
+            self._take_down()
+            raise PrivateBridgeError(self.brname)
+
+    def _remove_orphan(self):
+        """A bridge that a process made and, being killed, did not remove has no DHCP server any more."""
+        try:
+            owner = _read("/sys/class/net/%s/ifalias" % self.brname).split()
+        except OSError:
+            return
+        if len(owner) == 2 and owner[0] == OWNER and not os.path.exists("/proc/" + owner[1]) and not self._ports():
+            utils.run("ip link del dev %s" % self.brname, ignore_status=True, verbose=False)
+
+    def _ports(self):
+        """Interfaces (list of str) in the bridge."""
+        try:
+            return sorted(os.listdir("/sys/class/net/%s/brif" % self.brname))
+        except OSError:
+            return []
+
+    def _do(self, command, undo=None):
+        utils.run(command, verbose=False)
+        if undo is not None:
+            self._undo.append((undo, lambda: utils.run(undo, verbose=False)))
+
+    def _add_bridge(self):
+        self._do("ip link add name %s type bridge" % self.brname, "ip link del dev %s" % self.brname)
+        self._do("ip link set dev %s alias '%s %d'" % (self.brname, OWNER, os.getpid()))
+        self._do("ip addr add %s.1/24 dev %s" % (self.subnet, self.brname))
+        self._do("ip link set dev %s up" % self.brname)
+
+    def _let_out(self):
+        iptables = network.find_tool("iptables")
+        if iptables is None:
+            logging.warning("iptables is missing: guests on %s reach the host alone", self.brname)
+            return
+        forward = "/proc/sys/net/ipv4/ip_forward"
+        before = _read(forward)
+        if before != "1":
+            _write(forward, "1")
+            self._undo.append((forward, lambda: _write(forward, before)))
+        net = self.subnet + ".0/24"
+        for rule in ("INPUT -i %s -p udp --dport 67 -j ACCEPT" % self.brname,
+                     "INPUT -i %s -p udp --dport 53 -j ACCEPT" % self.brname,
+                     "INPUT -i %s -p tcp --dport 53 -j ACCEPT" % self.brname,
+                     "FORWARD -i %s -s %s -j ACCEPT" % (self.brname, net),
+                     "FORWARD -o %s -d %s -m state --state RELATED,ESTABLISHED -j ACCEPT" % (self.brname, net),
+                     "FORWARD -i %s -o %s -j ACCEPT" % (self.brname, self.brname),
+                     "POSTROUTING -t nat -s %s ! -d %s -j MASQUERADE" % (net, net)):
+            found = utils.run("%s -w -C %s" % (iptables, rule), ignore_status=True, verbose=False)
+            how = "-C" if found.exit_status == 0 else "-I"      # left by a process that was killed
+            self._do("%s -w %s %s" % (iptables, how, rule), "%s -w -D %s" % (iptables, rule))
+
+    def _give_addresses(self):
+        dnsmasq = network.find_tool("dnsmasq")
+        if dnsmasq is None:
+            raise ValueError("Missing command: dnsmasq")
+        # Not a daemon: it ends with this process, by its own watcher, if nothing else ends it.
+        argv = [dnsmasq, "--keep-in-foreground", "--conf-file=/dev/null", "--no-hosts", "--log-facility=-",
+                "--pid-file", "--leasefile-ro", "--dhcp-authoritative", "--strict-order", "--bind-interfaces",
+                "--except-interface=lo", "--interface=%s" % self.brname, "--listen-address=%s.1" % self.subnet,
+                "--dhcp-no-override", "--dhcp-range=%s.2,%s.254" % (self.subnet, self.subnet)]
+        server = Process(argv)
+        self._undo.append(("dnsmasq", server.close))
+        if server.wait(DNSMASQ_PATIENCE):
+            raise OSError("dnsmasq ended: %s" % server.get_output().strip())
+
+    @error.context_aware
+    def cleanup(self):
+        """Remove what setup() of this process made, unless a guest's interface is still in the bridge."""
+        if not self._undo:
+            return
+        error.context("removing private bridge %s" % self.brname)
+        if self._ports():
+            logging.debug("Bridge %s stays: %s", self.brname, ", ".join(self._ports()))
+            return
+        self._take_down()
+
+    def _take_down(self):
+        while self._undo:
+            what, undo = self._undo.pop()
+            try:
+                undo()
+            except (error.CmdError, OSError) as e:
+                logging.warning("Could not undo: %s: %s", what, e)

@@ -15,7 +15,7 @@ import uuid
 
 from virtvm import virt_vm
 from virtvm.companions import aexpect, error, utils, virt_utils
-from virtvm.hypervisors import kvm, migration, qemu_command
+from virtvm.hypervisors import kvm, migration, network, qemu_command
 from virtvm.hypervisors._process import Process, remove, remove_at_exit
 from virtvm.hypervisors.monitor import TYPES, MonitorError, QMPCmdError
 
@@ -369,6 +369,7 @@ class VM(virt_vm.BaseVM):
                 self._greet(clients, timeout)
             finally:
                 _close_all(clients)
+            self._attach_taps()
             if migration_mode:
                 self._await_state(migration_mode)
             elif "-S" not in shlex.split(self.params.get("extra_params", "")):
@@ -423,6 +424,18 @@ class VM(virt_vm.BaseVM):
                 self._raise_complaint(e)
         if self.is_dead():
             self._raise_complaint(None)
+
+    def _attach_taps(self):
+        """QEMU has made them, the guest does not run yet: now into their bridges."""
+        for number in range(len(self.params.objects("nics"))):
+            params = self._nic_params(number)
+            bridge = network.bridge_of(params)
+            if params.get("nic_mode") != "tap" or bridge is None or params.get("nic_script"):
+                continue
+            try:
+                network.attach(self.get_ifname(number), bridge)
+            except error.CmdError as e:
+                raise virt_vm.VMCreateError(e.command, e.result_obj.exit_status, e.result_obj.stderr) from None
 
     def _raise_complaint(self, cause):
         """QEMU did not come up: what it said, as the exception that fits."""

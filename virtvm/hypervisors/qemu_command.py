@@ -146,7 +146,9 @@ def _nic(number, params, setup):
         for guest_port, host_port in sorted(setup.redirs.items()):
             backend += ",hostfwd=tcp:127.0.0.1:%d-:%d" % (host_port, guest_port)
     elif mode == "tap":
-        backend += ",ifname=%s,script=no,downscript=no" % escape(setup.ifnames[number])
+        script = params.get("nic_script")
+        backend += ",ifname=%s,script=%s,downscript=no" % (
+            escape(setup.ifnames[number]), escape(virt_utils.get_path(setup.root_dir, script)) if script else "no")
     model = params.get("nic_model", "rtl8139")
     device = "%s,netdev=net%d,id=nic%d" % ({"virtio": "virtio-net-pci"}.get(model, model), number, number)
     if number < len(setup.macs) and setup.macs[number]:
