@@ -2,6 +2,7 @@
 
 import ast
 import glob
+import importlib
 import inspect
 import os
 import re
@@ -9,6 +10,7 @@ import textwrap
 
 import pytest
 from virtvm import virt_vm
+from virtvm.autotest import names
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 DOCUMENTS = sorted(glob.glob(os.path.join(TOP, "*.rst"))
@@ -45,6 +47,26 @@ def test_compatibility_table_has_the_right_bases():
     rows = re.findall(r"^``(VM\w+)`` +``(\w+)`` ", text("docs/compatibility.rst"), re.M)
     assert len(rows) == 25
     assert [(name, getattr(virt_vm, name).__base__.__name__) for name, _ in rows] == rows
+
+
+def companions_table():
+    """{name of autotest's module: names}, of docs/compatibility.rst."""
+    table = re.search(r"^Companions\n-+\n.*?\n=+  =+\nModule .*?\n=+  =+\n(.*?)\n=+  =+\n",
+                      text("docs/compatibility.rst"), re.M | re.S).group(1)
+    rows = {}
+    for line in table.split("\n"):
+        if not line.startswith(" "):
+            module = line.split("``")[1]
+        rows.setdefault(module, []).extend(re.findall(r"``(\w+)``", line[27:]))
+    return rows
+
+
+def test_companions_have_the_names_of_the_table():
+    rows = companions_table()
+    assert len(rows) == 12 and sum(map(len, rows.values())) > 120
+    for module, expected in rows.items():
+        ours = importlib.import_module(names.ours("client." + module))
+        assert [name for name in expected if not hasattr(ours, name)] == []
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=os.path.basename)
