@@ -8,6 +8,7 @@ import gc
 import os
 import re
 import shutil
+import signal
 import sys
 import tempfile
 import threading
@@ -118,6 +119,8 @@ class LeakCheck:
 
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config):
+    # What a shell runs in the background ignores Ctrl-C, which tests are about.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if "VIRTVM_PYTHON" in os.environ:       # tools/test-asan: for interpreters alone
         os.environ.pop("LD_PRELOAD", None)
         sys.executable = os.environ["VIRTVM_PYTHON"]

@@ -14,6 +14,9 @@ TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))
 NOT_IN_SDIST = {".gitignore"}
 INSTALLED_ON = ["3.9", "3.11", "3.13"]
 
+# Most of the time here is the compiler's; its optimizations are other tests' matter.
+QUICK = {"CFLAGS": "-O0"}
+
 BUILD = "import sys; from setuptools import build_meta as b; print(b.%s(sys.argv[1]))"
 
 LOOK = """
@@ -107,7 +110,7 @@ def test_pip_installs_it_into_a_fresh_environment(version, sdist, interpreters, 
     venv = tmp_path / "venv"
     run([interpreters[version], "-m", "venv", venv])
     python = venv / "bin" / "python"
-    run([python, "-m", "pip", "install", sdist])
+    run([python, "-m", "pip", "install", sdist], **QUICK)
     assert run([python, "-I", "-c", LOOK], cwd=tmp_path).strip()
     run([python, "-m", "pip", "check"])
     if "virtvm/cli.py" in sources():
@@ -116,7 +119,7 @@ def test_pip_installs_it_into_a_fresh_environment(version, sdist, interpreters, 
 
 @pytest.mark.timeout(300)
 def test_wheel_has_the_package_and_nothing_else(tree, tmp_path):
-    name = run([sys.executable, "-c", BUILD % "build_wheel", tmp_path], cwd=tree).split()[-1]
+    name = run([sys.executable, "-c", BUILD % "build_wheel", tmp_path], cwd=tree, **QUICK).split()[-1]
     with zipfile.ZipFile(tmp_path / name) as wheel:
         names = wheel.namelist()
     package = {n for n in sources() if n.startswith(("virtvm/", "autotest_lib/"))}
@@ -130,7 +133,7 @@ def test_builds_in_two_places_give_the_same_bytes(tmp_path):
     built = []
     for name in "one", "another-place":
         tree = copy_sources(tmp_path / name)
-        run([sys.executable, "setup.py", "-q", "build_ext", "--inplace"], cwd=tree)
+        run([sys.executable, "setup.py", "-q", "build_ext", "--inplace"], cwd=tree, **QUICK)
         package = os.path.join(tree, "virtvm")
         modules = sorted(n for n in os.listdir(package) if n.endswith(".so"))
         built.append([open(os.path.join(package, n), "rb").read() for n in modules])

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from support.dropbear import Dropbear
 from virtvm.companions import transfer
 
+pytestmark = pytest.mark.once         # the C core with another server
+
 
 @pytest.fixture(scope="module")
 def dropbear(account):

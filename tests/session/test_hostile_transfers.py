@@ -12,6 +12,8 @@ from support.sshd import Sshd
 from virtvm.companions import transfer
 from virtvm.companions.exceptions import SCPError, SCPTransferFailedError, SCPTransferTimeoutError
 
+pytestmark = pytest.mark.once         # the C core before lying servers
+
 OUTSIDE = Path("/tmp/virtvm-evil")
 
 

@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from virtvm.companions import transfer
 from virtvm.companions.exceptions import SCPTransferFailedError
 
+pytestmark = pytest.mark.once         # the C core with many trees
+
 LETTERS = [bytes([c]) for c in range(1, 256) if c != 0x2f]
 FILE_MODES = [0o400, 0o444, 0o600, 0o644, 0o666, 0o755, 0o4755, 0o2711, 0o1644]
 FOLDER_MODES = [0o755, 0o700, 0o555, 0o500, 0o777, 0o1777, 0o2755]

@@ -90,6 +90,7 @@ def stray_names(folder):
     return [name for name in os.listdir(folder) if ".vt-" in name]
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("seed", range(3))
 def test_trees_arrive_byte_for_byte_with_modes(host, tmp_path, seed):
     tree = make_tree(tmp_path / "tree", seed)
@@ -99,6 +100,7 @@ def test_trees_arrive_byte_for_byte_with_modes(host, tmp_path, seed):
     assert contents(tmp_path / "back") == contents(tree)
 
 
+@pytest.mark.once
 def test_trees_with_checksums(host, tmp_path):
     tree = make_tree(tmp_path / "tree", 7)
     (tree / "large").write_bytes(os.urandom(3 << 20))
@@ -109,6 +111,7 @@ def test_trees_with_checksums(host, tmp_path):
     assert contents(tmp_path / "back") == contents(tree)
 
 
+@pytest.mark.once
 def test_checksums_where_nobody_can_make_them(new_sshd, host, tmp_path):
     bare = host.folder / "bin"
     bare.mkdir()
@@ -123,6 +126,7 @@ def test_checksums_where_nobody_can_make_them(new_sshd, host, tmp_path):
     assert (host.folder / "f").read_text() == "f"
 
 
+@pytest.mark.once
 def test_line_breaks_in_the_names_of_folders(host, tmp_path):
     inner = tmp_path / "top" / "a\nb" / "c\nd"
     inner.mkdir(parents=True)
@@ -161,6 +165,7 @@ def test_into_a_folder_or_under_a_new_name_as_scp_decides(host, tmp_path):
     assert set(contents(local)) == {b"file", b"renamed", b"dir", b"dir/x", b"dir2", b"dir2/x"}
 
 
+@pytest.mark.once
 def test_several_and_patterns_on_both_sides(host, tmp_path):
     for name in ("a1", "a2", "b1"):
         (tmp_path / name).write_text(name)
@@ -222,6 +227,7 @@ def test_times_are_kept_on_request(host, tmp_path):
     assert (tmp_path / "back").stat().st_mtime == 1000000000
 
 
+@pytest.mark.once
 def test_large_sparse_file(host, tmp_path):
     path = tmp_path / "big"
     with open(path, "wb") as f:
@@ -244,6 +250,7 @@ def test_existing_target_is_replaced_whole(host, tmp_path):
     assert (tmp_path / "local").read_text() == "new"
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("what", ["missing source", "no folder there", "folder in the way", "permission"])
 def test_failed_upload_names_the_file_and_leaves_all_as_it_was(host, tmp_path, what):
     source, target = tmp_path / "f", host.folder / "target"
@@ -283,6 +290,7 @@ def test_failed_download_leaves_all_as_it_was(host, tmp_path):
     assert (tmp_path / "old").read_text() == "old"
 
 
+@pytest.mark.once
 def test_planted_link_is_not_followed(host, tmp_path):
     outside = tmp_path / "outside"
     outside.mkdir()
@@ -325,6 +333,7 @@ def slow_relay(server, bytes_before_silence):
     return listener.getsockname()[1], ends
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("host", ["sftp"], indirect=True)      # tests/faults has the other
 @pytest.mark.parametrize("keywords, error", [
     ({"transfer_stall_timeout": "0.5"}, "stalled"), ({"timeout": 1.2}, "time for the transfer is over")])
@@ -343,6 +352,7 @@ def test_stalled_transfer_ends(host, tmp_path, keywords, error):
             end.close()
 
 
+@pytest.mark.once
 def test_server_killed_in_the_middle(new_sshd, tmp_path):
     server = new_sshd()
     host = Host(server, tmp_path)
@@ -439,6 +449,7 @@ def test_between_remotes(host, sshd, tmp_path):
     assert (host.folder / "g").read_text() == "across"
 
 
+@pytest.mark.once
 def test_memory_does_not_grow_with_the_size(host, tmp_path):
     import resource
     path = tmp_path / "big"

@@ -8,6 +8,8 @@ import textwrap
 
 import pytest
 
+once = pytest.mark.once         # each test starts a pytest or two
+
 HYPERVISOR = """
 import os
 
@@ -104,6 +106,7 @@ def test_vm_lives_on_and_is_gone_at_the_end(project):
     assert project.calls() == ["create 1024", "login", "create 2048", "destroy"]
 
 
+@once
 def test_nothing_happens_to_those_who_do_not_use_it(project):
     project.write(test_plain="""
         def run_test_plain(argument):
@@ -151,12 +154,14 @@ def test_same_outcomes_of_new_tests(project):
     assert re.search(r"1 failed, 1 passed, 1 skipped, \d+ warnings?, 1 error", output)
 
 
+@once
 def test_failure_to_start_is_an_error_whatever_it_says(project):
     project.write(test_new="def test_one(vm):\n    pass\n")
     output = project.run("test_new.py", "--virtvm-param", "create_fails=yes", status=1)
     assert "1 error" in output and "INTERNALERROR" not in output and "ERROR test_one" in output
 
 
+@once
 def test_params_of_failures_and_vms_that_do_not_end(project):
     project.write(test_new="def test_one(vm):\n    assert False\n", hypervisor2=HYPERVISOR)
     project.run("test_new.py", "--virtvm-param", "kill_vm_on_error=yes", status=1)
@@ -180,6 +185,7 @@ CHAIN = """
     """
 
 
+@once
 def test_dependencies_are_followed_to_their_end(project):
     project.write(step="""
         def run_step(test, params, env):
@@ -190,6 +196,7 @@ def test_dependencies_are_followed_to_their_end(project):
     assert "1 failed, 1 passed, 2 skipped" in output and "Test dependency failed: second" in output
 
 
+@once
 def test_configuration_that_cannot_be_used_is_told_in_a_line(project):
     project.write(step="def run_step(test, params, env):\n    pass\n")
     output = project.run("step.py", "--virtvm-config", "none.toml", status=4)
@@ -250,6 +257,7 @@ PROFILER = {
 }
 
 
+@once
 def test_profilers_of_the_user_s_tree_look_at_one_run(project):
     for path, text in PROFILER.items():
         for name in ("ticker", "tocker"):
@@ -272,6 +280,7 @@ def test_profilers_of_the_user_s_tree_look_at_one_run(project):
     assert output.count("a run") == 3 and "no profiler none: " in output and "no profiler ../x: " in output
 
 
+@once
 def test_configuration_is_read_once(project):
     project.write(one="def run_one(test, params, env):\n    pass\n", two="def run_two(test, params, env):\n    pass\n",
                   test_new="def test_new(params):\n    pass\n", conftest="""
@@ -285,6 +294,7 @@ def test_configuration_is_read_once(project):
     assert "3 passed" in output and output.count("reading run.toml") == 1
 
 
+@once
 def test_folders_have_tests_of_old_only_if_asked(project):
     (project.folder / "suite" / "deep").mkdir(parents=True)
     for name in ("suite/one", "suite/deep/two", "suite/helper", "suite/test_three"):
@@ -317,6 +327,7 @@ ORDER = """
     """
 
 
+@once
 def test_variants_run_in_the_configuration_s_order(project):
     for name in ("alpha", "zeta"):
         project.write(**{name: """
@@ -332,6 +343,7 @@ def test_variants_run_in_the_configuration_s_order(project):
     assert re.findall(r"ran (\w+)", output) == ["late", "latest"]
 
 
+@once
 def test_summary_is_that_of_all_workers(project):
     project.write(test_new="""
         import pytest
@@ -348,12 +360,14 @@ def test_summary_is_that_of_all_workers(project):
     assert "Logs, consoles and pictures: %s" % (project.folder / "virtvm-results") in table
 
 
+@once
 def test_run_in_several_processes(project):
     project.write(old="def run_old(test, params, env):\n    pass\n")
     output = project.virtvm_run("old.py", "-n", "2")
     assert re.search(r"^PASS  old .*in gw[01]/old", output, re.M)
 
 
+@once
 def test_dry_run_tells_what_pytest_would_run(project):
     project.write(old="def run_old(test, params, env):\n    1 / 0\n", test_new="""
         import pytest
@@ -377,6 +391,7 @@ def test_dry_run_tells_what_pytest_would_run(project):
     assert "No module named 'nonsense'" in project.virtvm_run("test_new.py", "--dry-run", status=2)
 
 
+@once
 @pytest.mark.parametrize("wish", ["yes", "no"])
 def test_abort_on_error_ends_the_run(project, wish):
     project.write(a_fails="def run_a_fails(test, params, env):\n    raise ValueError('so bad')\n",
