@@ -6,8 +6,9 @@ import time
 import pytest
 from virtvm.autotest import ppm_utils, scan_results, virt_env_process, virt_test_utils
 from virtvm.autotest.test_object import Test as Object
-from virtvm.companions import aexpect, error
+from virtvm.companions import aexpect, error, virt_utils
 from virtvm.companions.params import Env, Params
+from virtvm.hypervisors import network
 
 
 class StillVM:
@@ -310,9 +311,26 @@ def test_on_error_params(suite):
     assert params["kill_vm"] == "yes"
 
 
-def test_what_is_not_done_is_refused(suite):
-    with pytest.raises(error.TestNAError, match="is not supported"):
-        virt_env_process.preprocess(suite, fake_params(bridge="private"), Env())
+@pytest.mark.parametrize("nic_mode, wish, expected", [
+    ("user", None, False), ("user", "yes", True), ("tap", None, True), ("tap", "no", False)])
+def test_tcpdump_runs_where_it_is_of_use(suite, monkeypatch, tmp_path, nic_mode, wish, expected):
+    script = tmp_path / "tcpdump"
+    script.write_text("#!/bin/sh\nprintf '\\t Your-IP 10.0.0.7\\n\\t Client-Ethernet-Address 52:54:00:00:00:01\\n'\n"
+                      "exec sleep 60\n")
+    script.chmod(0o755)
+    monkeypatch.setattr(network, "tcpdump_command", lambda: str(script))
+    env, params = Env(), fake_params(nics="nic1", nic_mode=nic_mode, start_vm="no")
+    if wish:
+        params["run_tcpdump"] = wish
+    virt_env_process.preprocess(suite, params, env)
+    try:
+        assert ("tcpdump" in env) is expected
+        if expected:
+            assert virt_utils.wait_for(lambda: "52:54:00:00:00:01" in env["address_cache"], 10, 0, 0.02)
+            assert env["address_cache"]["52:54:00:00:00:01"] == "10.0.0.7"
+    finally:
+        virt_env_process.end_networks(env)
+    assert "tcpdump" not in env
 
 
 def test_unknown_hypervisor(suite):
