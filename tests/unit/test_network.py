@@ -2,7 +2,7 @@
 
 import pytest
 from virtvm.companions.params import Params
-from virtvm.hypervisors import network, qemu_command
+from virtvm.hypervisors import network, qemu, qemu_command
 
 # tcpdump 4.99 of Debian, tcpdump 4.1 of 2011.
 NEW = """07:51:43.118713 testbr Out IP (tos 0xc0, ttl 64, id 46817, offset 0, flags [none], proto UDP (17), length 328)
@@ -60,3 +60,14 @@ def test_script_that_brings_a_tap_up(script, expected):
         "vm1", "/suite", kvm=False, monitors=[("qmp1", 3)], console=4, testlog="/tmp/log", redirs={}, macs=[],
         ifnames=["t0-x"], uuid=None, incoming=False))
     assert argv[argv.index("-netdev") + 1] == expected
+
+
+def test_another_bridge_needs_a_restart():
+    params = Params({"nics": "nic1", "nic_mode": "tap", "bridge": "br0", "mem": "128", "disable_kvm": "yes"})
+    vm = qemu.VM("vm1", params, "/suite")
+    other = params.copy()
+    assert not vm.needs_restart("vm1", other, "/suite")
+    other["bridge"] = "br1"
+    assert vm.needs_restart("vm1", other, "/suite")
+    other["nic_mode"] = params["nic_mode"] = "user"
+    assert not vm.needs_restart("vm1", other, "/suite")

@@ -287,7 +287,7 @@ class PrivateBridgeConfig:
 
     params: priv_brname ("atbr0"), priv_subnet ("192.168.58"): the bridge has address 1 of it, dnsmasq
     gives out the others; iptables lets guests out by the host's other interfaces, if it is there.
-    Needs root, `ip` and dnsmasq.  All instances are of the one bridge that the first params named.
+    Needs root, `ip` and dnsmasq.  Instances share what they know: the last params count.
     A bridge of that name that is there already is used as it is, and is not removed.
     """
 

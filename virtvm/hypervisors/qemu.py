@@ -348,7 +348,7 @@ class VM(virt_vm.BaseVM):
         """Whether QEMU would have to be started anew for these (bool)."""
         params = _as_params(params)
         redirs = {int(params.object_params(r).get("guest_port")) for r in params.objects("redirs")}
-        if redirs != set(self.redirs):
+        if redirs != set(self.redirs) or _bridges(params) != _bridges(self.params):
             return True
         return self.make_qemu_command() != self.make_qemu_command(name, params, basedir)
 
@@ -428,9 +428,8 @@ class VM(virt_vm.BaseVM):
     def _attach_taps(self):
         """QEMU has made them, the guest does not run yet: now into their bridges."""
         for number in range(len(self.params.objects("nics"))):
-            params = self._nic_params(number)
-            bridge = network.bridge_of(params)
-            if params.get("nic_mode") != "tap" or bridge is None or params.get("nic_script"):
+            bridge = _bridges(self.params)[number]
+            if bridge is None:
                 continue
             try:
                 network.attach(self.get_ifname(number), bridge)
@@ -715,6 +714,13 @@ def _split_keys(keystr):
 
 def _as_params(params):
     return params if hasattr(params, "object_params") else virt_utils.Params(params)
+
+
+def _bridges(params):
+    """For each NIC the bridge (str) that its tap is put into, or None."""
+    nics = [params.object_params(nic) for nic in params.objects("nics")]
+    return [network.bridge_of(nic) if nic.get("nic_mode") == "tap" and not nic.get("nic_script") else None
+            for nic in nics]
 
 
 def _listen(path):
