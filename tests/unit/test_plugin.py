@@ -368,6 +368,17 @@ def test_run_in_several_processes(project):
 
 
 @once
+def test_settings_of_the_project_that_a_guest_lies_in_are_not_ours(project, tmp_path_factory):
+    other = tmp_path_factory.mktemp("other")
+    (other / "pytest.ini").write_text("[pytest]\naddopts = --no-such-option\n")
+    (other / "vmlinuz").write_text("kernel")
+    (other / "run.toml").write_text("[params]\nmem = 77\n")
+    project.write(old="def run_old(test, params, env):\n    print(params['mem'], params['kernel'])\n")
+    output = project.virtvm_run("old.py", "--kernel", str(other / "vmlinuz"), "--config", str(other / "run.toml"))
+    assert "PASS  old " in output
+
+
+@once
 def test_dry_run_tells_what_pytest_would_run(project):
     project.write(old="def run_old(test, params, env):\n    1 / 0\n", test_new="""
         import pytest

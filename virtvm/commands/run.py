@@ -44,7 +44,7 @@ def _run(args):
         return 2
     results = _results(args.results)
     report = args.junitxml or os.path.join(results, "junit.xml")
-    return _pytest(args, files, ["--virtvm-results", results, "--junitxml", report])
+    return _pytest(args, files, ["--virtvm-results=" + results, "--junitxml=" + report])
 
 
 def _stem(path):
@@ -148,15 +148,17 @@ def _pytest(args, files, more, *plugins):
         return 2
     words = ["-p", "virtvm"] if os.environ.get("PYTEST_DISABLE_PLUGIN_AUTOLOAD") else []
     words += ["-p", "no:cacheprovider", "-q", "--no-header", "--tb=short"]
+    # Option and value in one: pytest takes any word that is a path for one of tests, and would heed the
+    # settings of a project that the guest lies in.
     for name in ("guest", "image", "kernel", "initrd"):
         if getattr(args, "virtvm_" + name):
-            words += ["--virtvm-" + name, getattr(args, "virtvm_" + name)]
+            words.append("--virtvm-%s=%s" % (name, getattr(args, "virtvm_" + name)))
     for name in ("config", "only", "no", "param"):
         for value in getattr(args, "virtvm_" + name) or []:
-            words += ["--virtvm-" + name, value]
+            words.append("--virtvm-%s=%s" % (name, value))
     words += ["--virtvm-write-image"] * args.virtvm_write_image + ["--virtvm-keep"] * args.keep
     if args.autotest_dir:
-        words += ["--virtvm-autotest-dir", args.autotest_dir]
+        words.append("--virtvm-autotest-dir=" + args.autotest_dir)
     if args.n and not args.dry_run:
         if importlib.util.find_spec("xdist") is None:
             print("virtvm: -n needs pytest-xdist: pip install pytest-xdist", file=sys.stderr)
