@@ -103,6 +103,9 @@ def test_human_monitor(new_vm):
     assert "running" in human.info("status") and human.cmd("stop") == ""
     assert human.verify_status("paused") and not human.verify_status("running")
     assert "unknown command" in human.cmd("no-such-command")
+    for words in ("set_link net0 down", "set_link nic0 off", " set_link nic0  up", "set_link net0 on"):
+        assert human.cmd(words) == ""
+    assert "not found" in human.cmd("set_link up down")
     # The same connection: QEMU would serve no other one on that socket.
     again = pickle.loads(pickle.dumps(human))
     assert again is not human and again.qmp is human.qmp and again.name == human.name

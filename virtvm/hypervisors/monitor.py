@@ -9,6 +9,7 @@ import atexit
 import collections
 import logging
 import os
+import re
 import threading
 import time
 import weakref
@@ -399,6 +400,11 @@ class QMPMonitor(Monitor):
                 self._news.wait(left)
 
 
+# QEMU of 2011 took these.
+_LINK_WORDS = {"up": "on", "down": "off"}
+_OLD_LINK = re.compile(r"(\s*set_link\s+\S+\s+)(up|down)(?=\s*$)")
+
+
 class HumanMonitor(Monitor):
     """A monitor spoken to in the human monitor's words, which QMP carries.
 
@@ -430,8 +436,10 @@ class HumanMonitor(Monitor):
     def cmd(self, command, timeout=20, debug=True):
         """Run a command (str); return its output (str) without a newline at its end.
 
+        `set_link ID up|down` is told in today's words, on and off.
         Raises MonitorSocketError, MonitorProtocolError.
         """
+        command = _OLD_LINK.sub(lambda found: found.group(1) + _LINK_WORDS[found.group(2)], command)
         return self.qmp.human_monitor_cmd(command, timeout, debug).replace("\r\n", "\n").rstrip("\n")
 
     def info(self, what):
