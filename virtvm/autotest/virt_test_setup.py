@@ -324,13 +324,12 @@ class PrivateBridgeConfig:
             self._add_bridge()
             self._let_out()
             self._give_addresses()
+            if not self._is_there():
+                raise OSError("it is not there")
         except (error.CmdError, OSError, ValueError) as e:
             logging.error("Bridge %s: %s", self.brname, e)
             self._take_down()
             raise PrivateBridgeError(self.brname) from e
-        if not self._is_there():
-            self._take_down()
-            raise PrivateBridgeError(self.brname)
 
     def _remove_orphan(self):
         """A bridge that a process made and, being killed, did not remove has no DHCP server any more."""
@@ -348,20 +347,24 @@ class PrivateBridgeConfig:
         except OSError:
             return []
 
-    def _do(self, command, undo=None):
+    @staticmethod
+    def _do(command):
         utils.run(command, verbose=False)
-        if undo is not None:
-            self._undo.append((undo, lambda: utils.run(undo, verbose=False)))
+
+    def _undo_by(self, command):
+        self._undo.append((command, lambda: self._do(command)))
 
     def _add_bridge(self):
-        self._do("ip link add name %s type bridge" % self.brname, "ip link del dev %s" % self.brname)
+        self._do("ip link add name %s type bridge" % self.brname)
+        self._undo_by("ip link del dev %s" % self.brname)
         self._do("ip link set dev %s alias '%s %d'" % (self.brname, OWNER, os.getpid()))
         self._do("ip addr add %s.1/24 dev %s" % (self.subnet, self.brname))
         self._do("ip link set dev %s up" % self.brname)
 
     def _let_out(self):
-        iptables = network.find_tool("iptables")
-        if iptables is None:
+        try:
+            iptables = virt_utils.find_command("iptables")
+        except ValueError:
             logging.warning("iptables is missing: guests on %s reach the host alone", self.brname)
             return
         forward = "/proc/sys/net/ipv4/ip_forward"
@@ -377,19 +380,18 @@ class PrivateBridgeConfig:
                      "FORWARD -o %s -d %s -m state --state RELATED,ESTABLISHED -j ACCEPT" % (self.brname, net),
                      "FORWARD -i %s -o %s -j ACCEPT" % (self.brname, self.brname),
                      "POSTROUTING -t nat -s %s ! -d %s -j MASQUERADE" % (net, net)):
-            found = utils.run("%s -w -C %s" % (iptables, rule), ignore_status=True, verbose=False)
-            how = "-C" if found.exit_status == 0 else "-I"      # left by a process that was killed
-            self._do("%s -w %s %s" % (iptables, how, rule), "%s -w -D %s" % (iptables, rule))
+            # A process that was killed may have left it.
+            if utils.run("%s -w -C %s" % (iptables, rule), ignore_status=True, verbose=False).exit_status != 0:
+                self._do("%s -w -I %s" % (iptables, rule))
+            self._undo_by("%s -w -D %s" % (iptables, rule))
 
     def _give_addresses(self):
-        dnsmasq = network.find_tool("dnsmasq")
-        if dnsmasq is None:
-            raise ValueError("Missing command: dnsmasq")
         # Not a daemon: it ends with this process, by its own watcher, if nothing else ends it.
-        argv = [dnsmasq, "--keep-in-foreground", "--conf-file=/dev/null", "--no-hosts", "--log-facility=-",
-                "--pid-file", "--leasefile-ro", "--dhcp-authoritative", "--strict-order", "--bind-interfaces",
-                "--except-interface=lo", "--interface=%s" % self.brname, "--listen-address=%s.1" % self.subnet,
-                "--dhcp-no-override", "--dhcp-range=%s.2,%s.254" % (self.subnet, self.subnet)]
+        argv = [virt_utils.find_command("dnsmasq"), "--keep-in-foreground", "--conf-file=/dev/null", "--no-hosts",
+                "--log-facility=-", "--pid-file", "--leasefile-ro", "--dhcp-authoritative", "--strict-order",
+                "--bind-interfaces", "--except-interface=lo", "--interface=%s" % self.brname,
+                "--listen-address=%s.1" % self.subnet, "--dhcp-no-override",
+                "--dhcp-range=%s.2,%s.254" % (self.subnet, self.subnet)]
         server = Process(argv)
         self._undo.append(("dnsmasq", server.close))
         if server.wait(DNSMASQ_PATIENCE):

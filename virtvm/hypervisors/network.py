@@ -6,10 +6,9 @@ What the kernel has to do is told by iproute2's `ip`; it takes root.
 import logging
 import re
 import shlex
-import shutil
 import time
 
-from virtvm.companions import utils
+from virtvm.companions import utils, virt_utils
 
 PRIVATE_BRIDGE = "atbr0"        # autotest's name for it
 
@@ -45,17 +44,9 @@ def attach(ifname, bridge):
               verbose=False)
 
 
-def find_tool(name):
-    """Path (str) of a program for administrators, whatever $PATH says, or None."""
-    return shutil.which(name, path="/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin")
-
-
 def tcpdump_command():
     """The command (str) whose output learn_address() takes.  ValueError if tcpdump is missing."""
-    path = find_tool("tcpdump")
-    if path is None:
-        raise ValueError("Missing command: tcpdump")
-    return "%s -lnpvi any 'dst port 68'" % path
+    return "%s -lnpvi any 'dst port 68'" % virt_utils.find_command("tcpdump")
 
 
 def learn_address(cache, line):
