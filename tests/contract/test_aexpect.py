@@ -13,26 +13,10 @@ import threading
 import time
 
 import pytest
+from support.waiting import is_running, until
 from virtvm.companions import _reporter, aexpect
 
 BASH = "exec bash --norc --noprofile"
-
-
-def until(condition, timeout=10):
-    """Wait for a condition and return what it came to."""
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-    return condition()
-
-
-def is_running(pid):
-    try:
-        with open("/proc/%d/stat" % pid) as f:
-            return f.read().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 @pytest.fixture

@@ -10,28 +10,12 @@ import struct
 import subprocess
 import sys
 import textwrap
-import time
 
 import pytest
+from support.waiting import is_running, until
 from virtvm.companions import _local, aexpect
 
 BASH = "exec bash --norc --noprofile"
-
-
-def until(condition, timeout=10):
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-    return condition()
-
-
-def is_running(pid):
-    try:
-        with open("/proc/%d/stat" % pid) as f:
-            return f.read().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 def keepers():
