@@ -10,6 +10,7 @@ SHELL = /bin/sh
 # The CPython version for everything that is done once; `make test` uses all there are.
 PYTHON_VERSION ?= $(shell tools/interpreters --one)
 PY = .venv/$(PYTHON_VERSION)/bin/python
+CORE_LIBRARY = build/core-lib
 SANITIZE = -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 
 help:                           ## print this list
@@ -23,10 +24,14 @@ build: prepare-build            ## build the extension modules into virtvm/, in 
 prepare-%:
 	@tools/prepare $*
 
-# One CPython version; the objects of each are kept apart under build/.
+# One CPython version; the objects of each are kept apart under build/. The core has nothing
+# of Python in it and is compiled once for all of them.
 build-%:
 	@tools/venv $*
-	@.venv/$*/bin/python setup.py -q build_ext --inplace
+	@$(MAKE) --no-print-directory -f tests/core/Makefile library OUT=$(CORE_LIBRARY) \
+		OPTIMIZE="-O2 -fvisibility=hidden -fstack-protector-strong" \
+		WERROR=$(if $(filter 1,$(VIRTVM_WERROR)),-Werror)
+	@VIRTVM_CORE_LIBRARY=$(CORE_LIBRARY)/libvtcore.a .venv/$*/bin/python setup.py -q build_ext --inplace
 
 demo: prepare-demo              ## the main job, once, on a real Linux guest: boot, log in, copy, reboot...
 	@$(MAKE) --no-print-directory build-$(PYTHON_VERSION)

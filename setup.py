@@ -2,7 +2,9 @@
 
 Environment: VIRTVM_WERROR=1 turns warnings into errors; VIRTVM_SANITIZE names
 sanitizers ("address,undefined"); VIRTVM_NO_EXTENSIONS=1 leaves the modules out (an
-editable install that build_ext --inplace completes); CC chooses the compiler, as always.
+editable install that build_ext --inplace completes); VIRTVM_CORE_LIBRARY names an archive
+of the core that is compiled already, for builds on several versions of CPython in a row;
+CC chooses the compiler, as always.
 """
 
 import os
@@ -16,6 +18,7 @@ from setuptools.errors import SetupError
 
 CORE = sorted(glob("ext/core/*.c") + glob("ext/core/*/*.c"))
 HEADERS = sorted(glob("ext/**/*.h", recursive=True) + glob("ext/**/*.def", recursive=True))
+CORE_LIBRARY = os.environ.get("VIRTVM_CORE_LIBRARY")
 CFLAGS = ["-std=c11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-fvisibility=hidden",
           "-fstack-protector-strong",
           "-ffile-prefix-map=%s=." % os.getcwd()]      # same bytes wherever it is built
@@ -76,14 +79,16 @@ class BuildExt(build_ext):
             return done.returncode == 0
 
 
-def extension(name, sources, **more):
-    return Extension(name, sources=sources, include_dirs=["ext/core"], depends=HEADERS,
+def extension(name, sources, depends=(), **more):
+    return Extension(name, sources=sources, include_dirs=["ext/core"], depends=HEADERS + list(depends),
                      extra_compile_args=CFLAGS, extra_link_args=LDFLAGS, **more)
 
 
 EXTENSIONS = [
     extension("virtvm.virt_vm", sorted(glob("ext/virt_vm/*.c")) + ["ext/core/console/crash.c"]),
-    extension("virtvm._session", sorted(glob("ext/session/*.c")) + CORE, libraries=["ssh2"]),
+    extension("virtvm._session", sorted(glob("ext/session/*.c")) + ([] if CORE_LIBRARY else CORE),
+              extra_objects=[CORE_LIBRARY] if CORE_LIBRARY else [],
+              depends=[CORE_LIBRARY] if CORE_LIBRARY else [], libraries=["ssh2"]),
 ]
 if os.environ.get("VIRTVM_NO_EXTENSIONS") == "1":
     EXTENSIONS = []
