@@ -9,7 +9,7 @@ import time
 import pytest
 from virtvm import virt_vm
 from virtvm.companions import virt_utils
-from virtvm.hypervisors import qemu
+from virtvm.hypervisors import migration, qemu
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +120,13 @@ def test_save_where_there_is_no_room_leaves_nothing(machine, small_disk):
     with pytest.raises(virt_vm.VMMigrateFailedError, match="No space left on device"):
         machine.save_to_file(os.path.join(small_disk, "state"))
     assert os.listdir(small_disk) == []
+
+
+def test_reason_that_qemu_does_not_tell(tmp_path):
+    with open("/dev/full", "wb", buffering=0) as full:
+        assert migration._why_not_written(full.fileno()) == "No space left on device"
+    with open(str(tmp_path / "file"), "wb", buffering=0) as f:
+        assert migration._why_not_written(f.fileno()) == ""
 
 
 def test_save_keeps_the_limit_of_speed(machine, tmp_path):

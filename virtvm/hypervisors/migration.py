@@ -75,8 +75,11 @@ def wait(monitor, timeout):
         raise virt_vm.VMMigrateTimeoutError("Timeout expired while waiting for migration to finish")
     if status == "cancelled":
         raise virt_vm.VMMigrateCancelError("Migration was cancelled")
-    reason = monitor.info("migrate").get("error-desc", "")
-    raise virt_vm.VMMigrateFailedError("Migration failed" + (": " + reason if reason else ""))
+    raise _failure(monitor.info("migrate").get("error-desc", ""))
+
+
+def _failure(reason):
+    return virt_vm.VMMigrateFailedError("Migration failed" + (": " + reason if reason else ""))
 
 
 def cancel(monitor, delay):
@@ -111,9 +114,22 @@ def save(monitor, fd):
         monitor.send_fd("state", fd)
         begin(monitor, "fd:state")
         wait(monitor, 3600)
+    except virt_vm.VMMigrateFailedError as e:
+        reason = _why_not_written(fd)
+        raise (_failure(reason) if reason not in str(e) else e) from None
     finally:
         if monitor.is_connected():
             monitor.cmd("migrate-set-parameters", {"max-bandwidth": limit}, debug=False)
+
+
+def _why_not_written(fd):
+    """Why no more can be written to a file (str), "" if it can: QEMU does not always say."""
+    try:
+        for _ in range(2):              # the first one may fill the last room
+            os.write(fd, bytes(1 << 16))
+    except OSError as e:
+        return os.strerror(e.errno)
+    return ""
 
 
 def load(monitor, path):
