@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 
 #define TELL_EVERY (100 * VT_MS)
 #define CLEAN_UP (2 * VT_SEC)
@@ -28,11 +27,7 @@ enum vt_rc vt_job_begin(struct vt_job *j, struct vt_ssh *ssh, const struct vt_tr
 {
     vt_job_init(j, ssh, o, w, deadline, r, e);
     r->engine = "sftp";
-    enum vt_rc rc = vt_sftp_open(&j->s);
-    struct rlimit most;
-    if (getrlimit(RLIMIT_NOFILE, &most) == 0 && most.rlim_cur / 4 < j->s.files_max)
-        j->s.files_max = most.rlim_cur < 16 ? 4 : (uint32_t)(most.rlim_cur / 4);
-    return rc;
+    return vt_sftp_open(&j->s);
 }
 
 void vt_job_fail(struct vt_job *j, const char *name, uint64_t at, enum vt_rc rc, int sys, const char *text)

@@ -270,7 +270,7 @@ enum vt_rc vt_remote_glob(struct vt_sftp *s, const char *pattern, struct vt_name
 {
     struct vt_attrs a;
     uint32_t status = VT_FX_NO_SUCH_FILE;
-    if (vt_remote_stat(s, pattern, false, &a, &status) != VT_OK)
+    if (is_pattern(pattern) && vt_remote_stat(s, pattern, false, &a, &status) != VT_OK)
         return s->rc;
     if (status == VT_FX_OK || !is_pattern(pattern)) {
         if (!names_add(out, pattern, strlen(pattern)))

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #define VERSION 3
 #define PACKET_MAX (256 * 1024 + 1024)      /* OpenSSH's bound, and a header */
@@ -18,6 +19,7 @@
 #define LARGE (255 * 1024)                  /* OpenSSH's largest READ and WRITE */
 #define NEAR_IN_FLIGHT (1024 * 1024)        /* more leaves the server's cache */
 #define FAR_IN_FLIGHT (16 * 1024 * 1024)
+#define HANDLES 200                         /* before the server tells how many it has */
 #define NEAR_FILES 64
 #define FAR_FILES 400
 #define LOOK_UP (50 * VT_MS)
@@ -317,49 +319,50 @@ static uint32_t at_most(uint64_t told, uint32_t most)
     return told > 0 && told < most ? (uint32_t)told : most;
 }
 
-struct first_answer { struct vt_sftp *s; bool done; };
-
-static void on_limits(void *ctx, const struct vt_sftp_op *op, const struct vt_sftp_reply *r)
+/* How many files may be open on both sides. */
+static void allow_files(struct vt_sftp *s, uint32_t most)
 {
-    struct first_answer *f = ctx;
-    struct vt_cursor c = r->body;
-    (void)op;
-    f->done = true;
-    if (r->type != VT_FXP_EXTENDED_REPLY)
-        return;
+    struct rlimit own;
+    if (getrlimit(RLIMIT_NOFILE, &own) == 0 && own.rlim_cur / 4 < most)
+        most = own.rlim_cur < 16 ? 4 : (uint32_t)(own.rlim_cur / 4);
+    s->files_max = most;
+}
+
+static void take_limits(struct vt_sftp *s, struct vt_cursor c)
+{
     uint64_t packet = vt_take_u64(&c), read = vt_take_u64(&c), write = vt_take_u64(&c);
     uint64_t handles = vt_take_u64(&c);
     if (c.bad || packet < PLAIN_SIZE)
         return;
-    f->s->read_max = at_most(read, LARGE);
-    f->s->write_max = at_most(write, LARGE);
-    f->s->files_max = at_most(handles > 8 ? handles - 4 : 0, FAR_FILES);
+    s->read_max = at_most(read, LARGE);
+    s->write_max = at_most(write, LARGE);
+    s->handles_max = at_most(handles > 8 ? handles - 4 : 0, FAR_FILES);
 }
 
-static void on_any(void *ctx, const struct vt_sftp_op *op, const struct vt_sftp_reply *r)
+/* The answer to the first request: its time tells how far the server is. */
+static void on_first(void *ctx, const struct vt_sftp_op *op, const struct vt_sftp_reply *r)
 {
-    (void)op, (void)r;
-    ((struct first_answer *)ctx)->done = true;
+    struct vt_sftp *s = ctx;
+    (void)op;
+    bool far = vt_now() - s->asked_at > FAR;
+    if (r->type == VT_FXP_EXTENDED_REPLY)
+        take_limits(s, r->body);
+    s->in_flight_max = far ? FAR_IN_FLIGHT : NEAR_IN_FLIGHT;
+    allow_files(s, at_most(s->handles_max, far ? FAR_FILES : NEAR_FILES));
 }
 
-/* The first request tells how far the server is, and its limits if it has them. */
-static enum vt_rc measure(struct vt_sftp *s)
+/* Asks for the server's limits, if it tells them, and goes on: what is asked next need not
+ * wait for that round trip. */
+static void measure(struct vt_sftp *s)
 {
-    struct first_answer f = {.s = s};
-    vt_time began = vt_now();
+    s->asked_at = vt_now();
     if (s->has_limits) {
-        struct vt_packet p = vt_sftp_begin(s, VT_FXP_EXTENDED, on_limits, &f, 0, 0);
+        struct vt_packet p = vt_sftp_begin(s, VT_FXP_EXTENDED, on_first, s, 0, 0);
         vt_packet_text(&p, "limits@openssh.com");
         vt_sftp_end(s, &p);
     } else {
-        vt_sftp_ask(s, VT_FXP_REALPATH, ".", on_any, &f);
+        vt_sftp_ask(s, VT_FXP_REALPATH, ".", on_first, s);
     }
-    while (!f.done && vt_sftp_turn(s) == VT_OK)
-        ;
-    bool far = vt_now() - began > FAR;
-    s->in_flight_max = far ? FAR_IN_FLIGHT : NEAR_IN_FLIGHT;
-    s->files_max = at_most(s->files_max, far ? FAR_FILES : NEAR_FILES);
-    return s->rc;
 }
 
 static enum vt_rc greet(struct vt_sftp *s)
@@ -375,7 +378,9 @@ static enum vt_rc greet(struct vt_sftp *s)
     bool is_openssh = s->has_posix_rename;
     s->read_max = is_openssh ? OPENSSH_READ : PLAIN_SIZE;
     s->write_max = is_openssh ? LARGE : PLAIN_SIZE;
-    s->files_max = 200;
+    s->in_flight_max = NEAR_IN_FLIGHT;
+    s->handles_max = HANDLES;
+    allow_files(s, NEAR_FILES);
     return s->rc;
 }
 
@@ -403,8 +408,8 @@ enum vt_rc vt_sftp_open(struct vt_sftp *s)
         return s->rc;
     libssh2_channel_handle_extended_data2(s->channel, LIBSSH2_CHANNEL_EXTENDED_DATA_IGNORE);
     if (greet(s) == VT_OK)
-        return measure(s);
-    if (s->rc == VT_UNSUPPORTED)
+        measure(s);
+    else if (s->rc == VT_UNSUPPORTED)
         settle(s);
     return s->rc;
 }

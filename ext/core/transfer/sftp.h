@@ -46,6 +46,8 @@ struct vt_sftp {
     uint32_t read_max, write_max;   /* bytes in one READ and WRITE */
     uint32_t in_flight_max;         /* bytes asked for or sent and not answered */
     uint32_t files_max;             /* files and folders open at once */
+    uint32_t handles_max;           /* what the server has for them */
+    vt_time asked_at;               /* the first request, whose answer sets these */
 };
 
 /* stall: nanoseconds without a byte, or VT_FOREVER.  Everything is borrowed until
@@ -53,7 +55,8 @@ struct vt_sftp {
 void vt_sftp_init(struct vt_sftp *s, struct vt_ssh *ssh, vt_time stall, struct vt_waiter *w,
                   vt_time deadline, struct vt_err *e);
 
-/* Starts the subsystem and agrees on the version. */
+/* Starts the subsystem and agrees on the version.  The limits are careful ones until the
+ * first answer has come. */
 enum vt_rc vt_sftp_open(struct vt_sftp *s) VT_MUST_CHECK;
 void vt_sftp_close(struct vt_sftp *s);      /* accepts zeroed */
 

@@ -33,6 +33,7 @@ struct slot {
     int fd;
     int address;                    /* index */
     vt_time since;                  /* opened; of TALKING: last byte received */
+    size_t greeted;                 /* bytes */
     struct vt_buf head;
 };
 
@@ -41,7 +42,8 @@ struct race {
     struct slot slots[SLOTS];
     struct vt_waiter *w;
     vt_time deadline, began, last_open;
-    bool hedge, banner;             /* wanted */
+    bool hedge;
+    const char *greeting;           /* for SSH: then the peer's is waited for; else NULL */
     int next;                       /* address whose turn it is */
     int good;                       /* index of an address that has accepted, or -1 */
     int tries, hang_ups;
@@ -123,6 +125,7 @@ static void open_one(struct race *r, struct slot *s)
         return;
     }
     s->state = CONNECTING;
+    s->greeted = 0;
     vt_buf_init(&s->head, HEAD_MAX);
 }
 
@@ -185,6 +188,13 @@ static enum vt_rc on_hang_up(struct race *r, struct slot *s, int sys)
                             : "the peer reset the connection without a word");
 }
 
+/* A failure shows when the peer's own greeting is read; a fresh socket has room for it. */
+static void greet(const struct race *r, struct slot *s)
+{
+    ssize_t n = send(s->fd, r->greeting, strlen(r->greeting), MSG_NOSIGNAL | MSG_DONTWAIT);
+    s->greeted = n > 0 ? (size_t)n : 0;
+}
+
 static enum vt_rc on_connected(struct race *r, struct slot *s)
 {
     int sys = 0;
@@ -200,7 +210,9 @@ static enum vt_rc on_connected(struct race *r, struct slot *s)
     r->good = s->address;
     if (sys == ECONNRESET)          /* refused is another error: this one had been accepted */
         return on_hang_up(r, s, sys);
-    if (!r->banner)
+    if (r->greeting != NULL)
+        greet(r, s);
+    else
         r->winner = s;
     return VT_OK;
 }
@@ -320,6 +332,7 @@ static void take_winner(struct race *r, struct vt_connected *out)
     struct slot *s = r->winner;
     out->fd = s->fd;
     out->head = s->head;
+    out->greeted = s->greeted;
     s->head = (struct vt_buf){0};
     s->state = FREE;
     if (getnameinfo((struct sockaddr *)&r->hosts.list[s->address], r->hosts.len[s->address], out->address,
@@ -351,9 +364,9 @@ enum vt_rc vt_connect(const char *host, int port, struct vt_waiter *w, vt_time d
     return race(&r, host, port, out);
 }
 
-enum vt_rc vt_connect_ssh(const char *host, int port, bool hedge, struct vt_waiter *w, vt_time deadline,
-                          struct vt_connected *out, struct vt_err *e)
+enum vt_rc vt_connect_ssh(const char *host, int port, const char *greeting, bool hedge, struct vt_waiter *w,
+                          vt_time deadline, struct vt_connected *out, struct vt_err *e)
 {
-    struct race r = {.w = w, .deadline = deadline, .e = e, .hedge = hedge, .banner = true};
+    struct race r = {.w = w, .deadline = deadline, .e = e, .hedge = hedge, .greeting = greeting};
     return race(&r, host, port, out);
 }

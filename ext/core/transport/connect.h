@@ -13,6 +13,7 @@ struct vt_connected {
     int tries;              /* connections opened, also on failure */
     char address[64];       /* numeric */
     struct vt_buf head;     /* vt_connect_ssh: what was received so far; the caller's */
+    size_t greeted;         /* vt_connect_ssh: bytes of the greeting that the peer was sent: all, as a rule */
 };
 
 /* Connects to the first address of host that accepts.  host: name, IPv4 or IPv6 address
@@ -21,13 +22,13 @@ struct vt_connected {
 enum vt_rc vt_connect(const char *host, int port, struct vt_waiter *w, vt_time deadline,
                       struct vt_connected *out, struct vt_err *e) VT_MUST_CHECK;
 
-/* Connects and receives until the peer's SSH version string has begun.  A host that
- * refuses or can't be reached ends it at once.  With hedge, a peer that accepts and then
+/* Connects, sends the greeting and receives until the peer's SSH version string has begun:
+ * neither side need wait for the other's (RFC 4253, 4.2).  A host that refuses or can't be reached ends it at once.  With hedge, a peer that accepts and then
  * stays silent or hangs up is tried afresh until the deadline, at most five connections at
  * a time: user networking of QEMU accepts long before the guest listens, and asks the guest
  * again only seconds later.  VT_BANNER: the peer said something else (e->text shows it), or
  * hung up; VT_TIMEOUT with stage connect or banner; else as vt_connect. */
-enum vt_rc vt_connect_ssh(const char *host, int port, bool hedge, struct vt_waiter *w, vt_time deadline,
-                          struct vt_connected *out, struct vt_err *e) VT_MUST_CHECK;
+enum vt_rc vt_connect_ssh(const char *host, int port, const char *greeting, bool hedge, struct vt_waiter *w,
+                          vt_time deadline, struct vt_connected *out, struct vt_err *e) VT_MUST_CHECK;
 
 #endif

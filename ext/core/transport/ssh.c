@@ -201,11 +201,26 @@ static void keep_alive(int fd, int seconds)
     setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &patience_ms, sizeof patience_ms);
 }
 
+/* The version string goes out as soon as there is a connection, which saves a round trip;
+ * libssh2 sends the same one by its own first call, and that is swallowed. */
+static enum vt_rc greet_and_connect(struct vt_ssh *ssh, const struct vt_ssh_options *o, struct vt_waiter *w,
+                                    vt_time deadline, struct vt_connected *c, struct vt_err *e)
+{
+    char greeting[64];
+    int n = snprintf(greeting, sizeof greeting, "SSH-2.0-libssh2_%.40s", libssh2_version(0));
+    if (libssh2_session_banner_set(ssh->session, greeting) != 0)
+        return vt_fail(e, VT_NOMEM, VT_STAGE_CONNECT, 0, NULL);
+    memcpy(greeting + n, "\r\n", 3);
+    enum vt_rc rc = vt_connect_ssh(o->host, o->port, greeting, o->hedge, w, deadline, c, e);
+    ssh->said_already = c->greeted;
+    return rc;
+}
+
 static enum vt_rc log_in_once(struct vt_ssh *ssh, const struct vt_ssh_options *o, struct vt_waiter *w,
                               vt_time deadline, struct vt_err *e)
 {
     struct vt_connected c = {.fd = -1};
-    enum vt_rc rc = vt_connect_ssh(o->host, o->port, o->hedge, w, deadline, &c, e);
+    enum vt_rc rc = greet_and_connect(ssh, o, w, deadline, &c, e);
     ssh->info.tries += c.tries;
     if (rc != VT_OK)
         return rc;

@@ -267,6 +267,11 @@ static ssize_t on_send(libssh2_socket_t fd, const void *data, size_t n, int flag
     (void)fd, (void)flags;
     if (ssh->mute)
         return (ssize_t)n;
+    if (ssh->said_already > 0) {
+        size_t some = n < ssh->said_already ? n : ssh->said_already;
+        ssh->said_already -= some;
+        return (ssize_t)some;
+    }
     if (vt_buf_add(&ssh->out, data, n) != VT_OK)
         return -ENOBUFS;
     if (queued(ssh) >= OUT_SOME)

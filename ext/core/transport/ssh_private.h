@@ -20,6 +20,7 @@ struct vt_ssh {
     struct { char *data; size_t at, len, cap; } in;
     struct vt_buf out;
     size_t out_at;                  /* first byte of out that is not sent */
+    size_t said_already;            /* bytes of libssh2's next ones that the peer has had */
     enum vt_ears ears;
     bool mute;                      /* not a byte goes over the socket any more */
     size_t budget;                  /* bytes that libssh2 may still take in this round */
