@@ -598,19 +598,26 @@ static void add_folder(struct folder *parent, const char *name, const char *remo
 
 /* ---- entries ---- */
 
+/* The path in an answer to REALPATH, or "". */
+static void take_real(const struct vt_sftp_reply *r, char real[4096])
+{
+    struct vt_cursor c = r->body;
+    memset(real, 0, 4096);
+    if (r->type != VT_FXP_NAME)
+        return;
+    (void)vt_take_u32(&c);
+    struct vt_span text = vt_take_bytes(&c);
+    if (!c.bad && text.n < 4096)
+        memcpy(real, text.p, text.n);
+}
+
 static void on_link_real(void *ctx, const struct vt_sftp_op *op, const struct vt_sftp_reply *r)
 {
     struct download *d = ctx;
-    struct vt_cursor c = r->body;
-    char real[4096] = "";
+    char real[4096];
     (void)op;
     d->g->asking--;
-    if (r->type == VT_FXP_NAME) {
-        (void)vt_take_u32(&c);
-        struct vt_span text = vt_take_bytes(&c);
-        if (!c.bad && text.n < sizeof real)
-            memcpy(real, text.p, text.n);
-    }
+    take_real(r, real);
     if (real[0] == '\0')
         vt_job_fail(&d->g->j, d->shown, 0, VT_REMOTE, 0, "the server does not tell where this link leads to");
     else
@@ -795,12 +802,20 @@ static struct root *add_root(struct get *g, const char *name, bool is_new, const
     return g->j.s.rc == VT_OK ? root : NULL;
 }
 
+static void on_root_real(void *ctx, const struct vt_sftp_op *op, const struct vt_sftp_reply *r)
+{
+    struct folder *f = ctx;
+    char real[4096];
+    (void)op;
+    take_real(r, real);
+    if (real[0] != '\0')
+        f->real = vt_job_copy(&f->g->j, real);
+}
+
 /* A folder among the sources.  name: here; "" for the contents into the target. */
 static void begin_root(struct get *g, const char *remote, const char *name, const struct vt_attrs *a)
 {
     struct stat st;
-    struct vt_buf real;
-    uint32_t status = VT_FX_OK;
     const char *here = name[0] != '\0' ? name : ".";
     bool is_new = fstatat(g->into.fd, here, &st, AT_SYMLINK_NOFOLLOW) < 0;
     if (!is_new && !S_ISDIR(st.st_mode)) {
@@ -811,12 +826,10 @@ static void begin_root(struct get *g, const char *remote, const char *name, cons
     struct folder *f = root == NULL ? NULL : folder_new(g, NULL, root, remote, remote, a);
     if (f == NULL)
         return;
-    vt_buf_init(&real, 8192);
     f->path = vt_job_copy(&g->j, "");
     f->exists_already = !is_new;
-    if (vt_remote_real(&g->j.s, remote, &real, &status) == VT_OK && status == VT_FX_OK)
-        f->real = vt_job_copy(&g->j, real.data);
-    vt_buf_fini(&real);
+    /* Needed once links are found in it: asked before it is listed, and not waited for. */
+    vt_sftp_ask(&g->j.s, VT_FXP_REALPATH, remote, on_root_real, f);
     if (g->j.s.rc == VT_OK) {
         g->j.r->folders += is_new;
         queue_folder(f);
