@@ -138,7 +138,8 @@ static void write_line(struct shell *s, const char *text)
 }
 
 /* Opens count sessions; then, that many rounds, one line to each and its answer from each. */
-static double exchange(const struct login *l, int count, int rounds, double *opened)
+/* status: each line is followed by another one, which asks for its exit status. */
+static double exchange(const struct login *l, int count, int rounds, int status, double *opened)
 {
     struct shell *all = calloc((size_t)count, sizeof *all);
     double start = now();
@@ -150,6 +151,10 @@ static double exchange(const struct login *l, int count, int rounds, double *ope
         for (int i = 0; i < count; i++)
             write_line(&all[i], "echo hi\n");
         for (int i = 0; i < count; i++)
+            read_to_prompt(&all[i]);
+        for (int i = 0; status && i < count; i++)
+            write_line(&all[i], "echo vt100:$?\n");
+        for (int i = 0; status && i < count; i++)
             read_to_prompt(&all[i]);
     }
     double seconds = now() - start;
@@ -227,7 +232,7 @@ int main(void)
             read_to_prompt(&s);
             seconds = now() - start;
         } else if (strcmp(operation, "exchange") == 0) {
-            seconds = exchange(&l, number_of(line, "count"), number_of(line, "rounds"), &opened);
+            seconds = exchange(&l, number_of(line, "count"), number_of(line, "rounds"), number_of(line, "status"), &opened);
         }
         printf("{\"seconds\": %.6f, \"auth\": %.6f, \"opened\": %.6f}\n", seconds, auth_seconds, opened);
         fflush(stdout);

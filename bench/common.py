@@ -132,15 +132,34 @@ def peers(names):
         yield found
 
 
-def rounds(tasks, count, warm_up=1):
+def _processor_ticks():
+    """All ticks of the machine's processors so far, and those in which they were idle."""
+    with open("/proc/stat") as f:
+        ticks = list(map(int, f.readline().split()[1:9]))
+    return sum(ticks), ticks[3] + ticks[4]
+
+
+def settle(timeout=20):
+    """Wait until the machine is idle: servers of a task before may still be ending sessions."""
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        before = _processor_ticks()
+        time.sleep(0.2)
+        after = _processor_ticks()
+        if after[1] - before[1] >= 0.9 * (after[0] - before[0]):
+            return
+
+
+def rounds(tasks, count, warm_up=1, before=lambda: None):
     """Call each of tasks ({name: function returning seconds}) count times, taking turns.
 
-    Returns {name: [seconds]}.  A task that fails is dropped, and its reason printed.
+    before: called before each, outside of its time.  Returns {name: [seconds]}.  A task that fails is dropped, and its reason printed.
     """
     times = {name: [] for name in tasks}
     for turn in range(-warm_up, count):
         order = list(times) if turn % 2 else list(times)[::-1]
         for name in order:
+            before()
             try:
                 seconds = tasks[name]()
             except PeerError as e:

@@ -230,6 +230,7 @@ static int shell_want(struct vt_transport *t, bool writing, short *events)
     struct shell *s = of(t);
     if (s->ended || s->ssh->mute)
         return -1;
+    s->ssh->is_dry = false;         /* what comes from now on ends the wait */
     bool out = vt_ssh_has_output(s->ssh) || (writing && s->held_len == 0);
     bool in = vt_ssh_has_input(s->ssh) || libssh2_poll_channel_read(s->channel, 0);
     *events = (short)(POLLIN | (out || in ? POLLOUT : 0));

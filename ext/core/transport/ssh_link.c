@@ -157,7 +157,6 @@ static bool refill(struct vt_ssh *ssh)
     int one = 1;
     if (ssh->ended != VT_OK || !grow_in(ssh))
         return false;
-    setsockopt(ssh->fd, IPPROTO_TCP, TCP_QUICKACK, &one, sizeof one);
     ssize_t got;
     do
         got = recv(ssh->fd, ssh->in.data, ssh->in.cap, MSG_DONTWAIT);
@@ -170,6 +169,7 @@ static bool refill(struct vt_ssh *ssh)
         ran_dry(ssh);
         return false;
     }
+    setsockopt(ssh->fd, IPPROTO_TCP, TCP_QUICKACK, &one, sizeof one);
     ssh->in.at = 0;
     ssh->in.len = (size_t)got;
     ssh->received += (uint64_t)got;
@@ -207,7 +207,7 @@ static ssize_t on_recv(libssh2_socket_t fd, void *data, size_t n, int flags, voi
 void vt_ssh_renew(struct vt_ssh *ssh)
 {
     ssh->budget = ROUND;
-    ssh->starved = ssh->is_dry = false;
+    ssh->starved = false;
 }
 
 /* ---- outgoing ---- */
@@ -283,6 +283,7 @@ void vt_ssh_pass(struct vt_ssh *ssh)
 {
     vt_ssh_flush(ssh);
     vt_ssh_renew(ssh);
+    ssh->is_dry = false;
 }
 
 /* ---- waiting ---- */

@@ -25,7 +25,7 @@ struct vt_ssh {
     bool mute;                      /* not a byte goes over the socket any more */
     size_t budget;                  /* bytes that libssh2 may still take in this round */
     bool starved;                   /* it asked for more than that */
-    bool is_dry;                    /* the socket had nothing, in this round */
+    bool is_dry;                    /* the socket had nothing, and was not waited for since */
     uint64_t received, taken;       /* bytes from the socket, and by libssh2 */
     uint64_t taken_at_wait;
     enum vt_rc ended;               /* VT_EOF or VT_IO once the socket has ended */
@@ -58,7 +58,8 @@ void *vt_ssh_alloc(struct vt_ssh *ssh, size_t n);
 /* Sends what is queued, as far as that goes without blocking. */
 void vt_ssh_flush(struct vt_ssh *ssh);
 
-/* Lets libssh2 take bytes again; to be called before each pass of calls. */
+/* Lets libssh2 take bytes again; to be called before each pass of calls.  A socket that was
+ * found dry is only asked again once it has been waited for (vt_ssh_pass). */
 void vt_ssh_renew(struct vt_ssh *ssh);
 
 /* Bytes are here that libssh2 has not had. */
