@@ -16,6 +16,8 @@
 #define TTY_LINE_MAX 4095           /* a tty without a line editor cuts longer lines */
 
 #define WAIT_SUFFIX (10 * VT_MS)
+#define WAIT_FLOOD (20 * VT_MS)     /* where the question is echoed, and FLOOD bytes came */
+#define FLOOD 4096
 #define WAIT_SILENCE (100 * VT_MS)
 #define WAIT_OLD VT_SEC
 #define WAIT_OVERRUN (500 * VT_MS)
@@ -125,6 +127,15 @@ static enum vt_rc decide_echo(struct run *r)
 
 /* ---- is the last line a prompt? ---- */
 
+/* A terminal echoes what is typed amid a flood in pieces, which could not be told from the
+ * output: there a question waits for a pause. */
+static vt_time wait_exact(const struct run *r)
+{
+    if (!r->seen.which->proved && !r->c->want_status)
+        return WAIT_SILENCE;
+    return r->s->echo != VT_ECHOES_OFF && r->s->store.total - r->start > FLOOD ? WAIT_FLOOD : 0;
+}
+
 static vt_time wait_for(const struct run *r)
 {
     const struct vt_seen *seen = &r->seen;
@@ -132,7 +143,7 @@ static vt_time wait_for(const struct run *r)
         return WAIT_SILENCE;
     switch (seen->kind) {
     case VT_KIND_EXACT:
-        return seen->which->proved || r->c->want_status ? 0 : WAIT_SILENCE;
+        return wait_exact(r);
     case VT_KIND_SUFFIX:
         return WAIT_SUFFIX;
     case VT_KIND_OLD:

@@ -61,6 +61,9 @@ static void test_echo_is_followed_through_wraps_and_escapes(void)
     CHECK(align("abcdef", "abcd\rdef\r\nx", &end) == VT_ECHO_DONE && end == 10);
     CHECK(align("abc", "\033[?2004habc\033[?2004l\r\nx", &end) == VT_ECHO_DONE && end == 21);
     CHECK(align("for\ndo", "for\r\n> do\r\n1\n", &end) == VT_ECHO_DONE && end == 11);
+    CHECK(align("for\nx\ndo", "for\r\nx\r\n> > do\r\n1\n", &end) == VT_ECHO_DONE && end == 16);
+    CHECK(align("cat\n> x", "cat\r\n> x\r\n1\n", &end) == VT_ECHO_DONE && end == 10);
+    CHECK(align("cat\n> x", "cat\r\n> > x\r\n1\n", &end) == VT_ECHO_DONE && end == 12);
     CHECK(align("long line", "\r< line\r\nout", &end) == VT_ECHO_DONE && end == 9);
 }
 

@@ -4,7 +4,7 @@ with CR LF, and is no dumb one."""
 import os
 
 import pytest
-from support.prompt_corpus import Serial, Tcp, Telnet, cases, prepare_home, run_case
+from support.prompt_corpus import STRETCHED_FLOODS, Serial, Tcp, Telnet, cases, prepare_home, run_case
 
 # What such a terminal makes another thing of, in principle.
 OTHERWISE = {
@@ -22,7 +22,7 @@ CASES = [case for case in cases() if case["id"] not in OTHERWISE]
 def run(case, served, tmp_path):
     prepare_home(str(tmp_path))
     try:
-        run_case(case, served.open, str(tmp_path))
+        run_case(case, served.open, str(tmp_path), STRETCHED_FLOODS)
     finally:
         served.close()
 

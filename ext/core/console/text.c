@@ -163,8 +163,18 @@ static int skip_text(struct echo *e)
     return 0;
 }
 
-/* A newline in the text, before the command's end: its own (the continuation prompt
- * follows), or one that a terminal puts where the line wraps. */
+/* How many continuation prompts the text begins with. */
+static size_t continuations(const char *text, size_t n)
+{
+    size_t count = 0;
+    for (; n >= 2 && text[0] == '>' && text[1] == ' '; text += 2, n -= 2)
+        count++;
+    return count;
+}
+
+/* A newline in the text, before the command's end: its own (continuation prompts follow, one
+ * for each line that the shell has read by then), or one that a terminal puts where the line
+ * wraps. */
 static bool take_newline(struct echo *e)
 {
     if (e->cmd[e->c] == '\n') {
@@ -172,8 +182,9 @@ static bool take_newline(struct echo *e)
         e->t++;
         while (e->t < e->n && e->text[e->t] == '\r')
             e->t++;
-        if (e->t + 1 < e->n && e->text[e->t] == '>' && e->text[e->t + 1] == ' ')
-            e->t += 2;
+        size_t shown = continuations(e->text + e->t, e->n - e->t);
+        size_t own = continuations(e->cmd + e->c, e->cmd_len - e->c);
+        e->t += shown > own ? 2 * (shown - own) : 0;
         return true;
     }
     if (!e->matched)
