@@ -153,7 +153,8 @@ def settle(timeout=20):
 def rounds(tasks, count, warm_up=1, before=lambda: None):
     """Call each of tasks ({name: function returning seconds}) count times, taking turns.
 
-    before: called before each, outside of its time.  Returns {name: [seconds]}.  A task that fails is dropped, and its reason printed.
+    before: called before each, outside of its time.  Returns {name: [seconds]}.  A task that fails
+    is dropped, and its reason printed.
     """
     times = {name: [] for name in tasks}
     for turn in range(-warm_up, count):
