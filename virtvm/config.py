@@ -19,6 +19,7 @@ DEFAULTS = {
     "shell_client": "ssh", "shell_port": "22", "shell_prompt": r"[\#\$]\s*$", "shell_linesep": r"\n",
     "status_test_command": "echo $?",
     "file_transfer_client": "scp", "file_transfer_port": "22",
+    "transfer_type": "remote", "transfer_timeout": "1000",
     "shutdown_command": "shutdown -h now", "reboot_command": "shutdown -r now",
     "login_timeout": "360", "boot_timeout": "360", "mig_timeout": "3600", "migration_protocol": "tcp",
     "cpu_chk_cmd": "nproc", "mem_chk_cmd": "grep MemTotal: /proc/meminfo",
