@@ -23,11 +23,12 @@ enum vt_rc vt_connect(const char *host, int port, struct vt_waiter *w, vt_time d
                       struct vt_connected *out, struct vt_err *e) VT_MUST_CHECK;
 
 /* Connects, sends the greeting and receives until the peer's SSH version string has begun:
- * neither side need wait for the other's (RFC 4253, 4.2).  A host that refuses or can't be reached ends it at once.  With hedge, a peer that accepts and then
- * stays silent or hangs up is tried afresh until the deadline, at most five connections at
- * a time: user networking of QEMU accepts long before the guest listens, and asks the guest
- * again only seconds later.  VT_BANNER: the peer said something else (e->text shows it), or
- * hung up; VT_TIMEOUT with stage connect or banner; else as vt_connect. */
+ * neither side need wait for the other's (RFC 4253, 4.2).  A host that refuses or can't be
+ * reached ends it at once.  With hedge, a peer that accepts and then stays silent or hangs up
+ * is tried afresh until the deadline, at most five connections at a time: user networking of
+ * QEMU accepts long before the guest listens, and asks the guest again only seconds later.
+ * VT_BANNER: the peer said something else (e->text shows it), or hung up; VT_TIMEOUT with
+ * stage connect or banner; else as vt_connect. */
 enum vt_rc vt_connect_ssh(const char *host, int port, const char *greeting, bool hedge, struct vt_waiter *w,
                           vt_time deadline, struct vt_connected *out, struct vt_err *e) VT_MUST_CHECK;
 
