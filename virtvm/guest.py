@@ -361,7 +361,7 @@ def _unpack(image, root):
     offset, length = struct.unpack_from("<II", image, 0x248)
     start = (sectors + 1) * 512 + offset
     payload = image[start:start + length]
-    if payload.startswith(b"\x02\x21\x4c\x18"):
+    if payload.startswith(b"\x02\x21\x4c\x18") and os.path.exists(os.path.join(root, "usr/bin/lz4")):
         return _unlz4(payload[:-4], root)       # its length stands at the end
     if payload.startswith(b"\xfd7zXZ\0"):
         return lzma.LZMADecompressor().decompress(payload)
