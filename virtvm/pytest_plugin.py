@@ -44,6 +44,43 @@ def pytest_configure(config):
         configuration_of(config)        # now, rather than at the first test
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """With pytest-xdist, variants that depend on each other run on one worker, in their order."""
+    configuration = configuration_of(config)
+    if configuration.variants is None or config.option.dist != "load":
+        return None
+    from xdist.scheduler import LoadScopeScheduling
+    groups = _dependents(list(configuration.numbered_runs()))
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            return groups.get(nodeid.rpartition("::")[2], nodeid)
+
+    return Scheduling(config, log)
+
+
+def _dependents(runs):
+    """{test's name: name of its group (str)} of the variants of which one depends on another."""
+    group_of = {number: {number} for number, _, _ in runs}
+    meant = {}                  # {dependency: numbers of the variants that it means}
+    for number, _, params in runs:
+        for needed in params.get("dep") or []:
+            if needed not in meant:
+                meant[needed] = [other for other, _, others in runs if needed in others["name"]]
+            for other in meant[needed]:
+                if group_of[other] is not group_of[number]:
+                    group_of[number] |= group_of[other]
+                    group_of.update(dict.fromkeys(group_of[number], group_of[number]))
+    return {_label(params["type"], shortname): "variants from %d on" % min(group_of[number])
+            for number, shortname, params in runs if len(group_of[number]) > 1}
+
+
+def _label(name, shortname):
+    """What a run of a test of old is called."""
+    return name if shortname == name else "%s[%s]" % (name, shortname)
+
+
 class TestWarned(UserWarning):
     """A test raised TestWarn."""
 
@@ -251,8 +288,7 @@ class OldFile(pytest.File):
         name = self.path.stem
         for number, shortname, params in configuration_of(self.config).numbered_runs(name):
             if params.get("skip") != "yes":
-                label = name if shortname == name else "%s[%s]" % (name, shortname)
-                yield OldTest.from_parent(self, name=label, number=number, params=params)
+                yield OldTest.from_parent(self, name=_label(name, shortname), number=number, params=params)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -197,6 +197,22 @@ def test_dependencies_are_followed_to_their_end(project):
 
 
 @once
+def test_dependents_stay_on_one_worker(project):
+    project.write(step="""
+        import time
+
+        def run_step(test, params, env):
+            time.sleep(0.5)
+            assert params.get("fail") != "yes"
+        """)
+    (project.folder / "tests.cfg").write_text(textwrap.dedent(CHAIN))
+    output = project.run("-p", "xdist", "-n", "3", "step.py", "--virtvm-config", "tests.cfg", status=1)
+    assert "1 failed, 1 passed, 2 skipped" in output and "Test dependency failed: second" in output
+    table = output.partition(" virtual machines ")[2].partition("\n====")[0]
+    assert len(set(re.findall(r"step\[(?:first|second|third)\].* in (gw\d)/", table))) == 1, table
+
+
+@once
 def test_configuration_that_cannot_be_used_is_told_in_a_line(project):
     project.write(step="def run_step(test, params, env):\n    pass\n")
     output = project.run("step.py", "--virtvm-config", "none.toml", status=4)
