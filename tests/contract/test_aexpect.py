@@ -491,6 +491,15 @@ def test_match_func_decides(cat):
     assert found == (("abc!", ["p"]), "abc")
 
 
+@pytest.mark.parametrize("text, line", [
+    ("", ""), (" \n\t\n", ""), ("one", "one"), ("one\ntwo \n \n", "two "), ("x\n" * 5000 + "last $ ", "last $ "),
+    ("x\n" + "long " * 2000, "long " * 2000), ("a\nb" + "\n \n" * 3000, "b"),
+    ("\x1b]0;" + "t" * 9000 + "\x07one", "one"), ("x\n" * 5000 + "\x1b[1mbold\x1b[0m$ \n\n", "bold$ "),
+], ids=range(9))
+def test_last_line_wherever_it_begins(text, line):
+    assert aexpect.Expect._last_line(text) == line
+
+
 def test_last_line_and_last_word_and_any_line(cat):
     cat.send("first\nlast words  \n\n")
     assert cat.read_until_last_line_matches(["first", "^last words  $"], 5)[0] == 1

@@ -39,6 +39,7 @@ __all__ = [
 
 _SILENCE = 0.1          # what a read waits for when the caller names nothing
 _GRACE = 5.0            # for a process to end by the signal of close(); then it is killed
+_LINE_WINDOW = 4096     # characters, at the end of the output, that mostly hold its last line
 _PROMPT = r"[\#\$]\s*$"
 # Compiled when it is needed first: that takes as long as all else in this module.
 _ESCAPES = r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]P_^][^\x07\x1b]*(?:\x07|\x1b\\)|[()*+\-./#% ].|.)"
@@ -494,7 +495,11 @@ class Expect(Tail):
     @staticmethod
     def _last_line(text):
         """The last line with more than blanks on it, without what only a terminal sees."""
-        lines = [line for line in strip_console_codes(text).splitlines() if line.strip()]
+        # It is looked for at each piece that comes: mostly at the end alone.
+        for window in (text[-_LINE_WINDOW:], text):
+            lines = [line for line in strip_console_codes(window).splitlines() if line.strip()]
+            if len(lines) > 1:          # a whole line is the last one
+                break
         return lines[-1] if lines else ""
 
 
