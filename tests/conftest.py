@@ -15,7 +15,12 @@ import threading
 import time
 import uuid
 
+import hypothesis
 import pytest
+
+# Suites run side by side: how long something takes says nothing.
+hypothesis.settings.register_profile("busy", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("busy")
 
 GUEST_TIMEOUT = 300     # seconds; a guest boots in ten, much longer on a busy machine
 MARK = "VIRTVM_TEST_RUN"

@@ -206,7 +206,7 @@ def test_dependents_stay_on_one_worker(project):
             assert params.get("fail") != "yes"
         """)
     (project.folder / "tests.cfg").write_text(textwrap.dedent(CHAIN))
-    output = project.run("-p", "xdist", "-n", "3", "step.py", "--virtvm-config", "tests.cfg", status=1)
+    output = project.run("-p", "xdist", "-n", "2", "step.py", "--virtvm-config", "tests.cfg", status=1)
     assert "1 failed, 1 passed, 2 skipped" in output and "Test dependency failed: second" in output
     table = output.partition(" virtual machines ")[2].partition("\n====")[0]
     assert len(set(re.findall(r"step\[(?:first|second|third)\].* in (gw\d)/", table))) == 1, table
