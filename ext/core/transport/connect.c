@@ -183,8 +183,8 @@ static enum vt_rc on_hang_up(struct race *r, struct slot *s, int sys)
     r->hang_ups++;
     if (r->hedge)
         return VT_OK;
-    if (sys == ECONNRESET && s->greeted > 0)
-        sys = 0;                    /* it closed before it read the greeting, as a rule */
+    if (sys == ECONNRESET && r->greeting != NULL)
+        sys = 0;                    /* what a close becomes if the greeting was not read */
     return vt_fail(r->e, sys == 0 ? VT_BANNER : VT_CONNECT, VT_STAGE_BANNER, sys,
                    sys == 0 ? "the peer closed the connection without a word"
                             : "the peer reset the connection without a word");
