@@ -269,10 +269,10 @@ static enum vt_rc glob_part(struct vt_sftp *s, const char *folder, const char *r
 enum vt_rc vt_remote_glob(struct vt_sftp *s, const char *pattern, struct vt_names *out)
 {
     struct vt_attrs a;
-    uint32_t status = VT_FX_NO_SUCH_FILE;
+    uint32_t status = VT_FX_OK;
     if (is_pattern(pattern) && vt_remote_stat(s, pattern, false, &a, &status) != VT_OK)
         return s->rc;
-    if (status == VT_FX_OK || !is_pattern(pattern)) {
+    if (status == VT_FX_OK) {       /* a name, whatever is in it */
         if (!names_add(out, pattern, strlen(pattern)))
             vt_sftp_stop(s, VT_NOMEM, 0, NULL);
         return s->rc;

@@ -19,7 +19,7 @@
 #define LARGE (255 * 1024)                  /* OpenSSH's largest READ and WRITE */
 #define NEAR_IN_FLIGHT (1024 * 1024)        /* more leaves the server's cache */
 #define FAR_IN_FLIGHT (16 * 1024 * 1024)
-#define HANDLES 200                         /* before the server tells how many it has */
+#define HANDLES 200                         /* of a server that does not tell how many it has */
 #define NEAR_FILES 64
 #define FAR_FILES 400
 #define LOOK_UP (50 * VT_MS)
@@ -328,15 +328,16 @@ static void allow_files(struct vt_sftp *s, uint32_t most)
     s->files_max = most;
 }
 
-static void take_limits(struct vt_sftp *s, struct vt_cursor c)
+/* Returns how many files the server may have open. */
+static uint32_t take_limits(struct vt_sftp *s, struct vt_cursor c)
 {
     uint64_t packet = vt_take_u64(&c), read = vt_take_u64(&c), write = vt_take_u64(&c);
     uint64_t handles = vt_take_u64(&c);
     if (c.bad || packet < PLAIN_SIZE)
-        return;
+        return HANDLES;
     s->read_max = at_most(read, LARGE);
     s->write_max = at_most(write, LARGE);
-    s->handles_max = at_most(handles > 8 ? handles - 4 : 0, FAR_FILES);
+    return at_most(handles > 8 ? handles - 4 : 0, FAR_FILES);
 }
 
 /* The answer to the first request: its time tells how far the server is. */
@@ -345,10 +346,9 @@ static void on_first(void *ctx, const struct vt_sftp_op *op, const struct vt_sft
     struct vt_sftp *s = ctx;
     (void)op;
     bool far = vt_now() - s->asked_at > FAR;
-    if (r->type == VT_FXP_EXTENDED_REPLY)
-        take_limits(s, r->body);
+    uint32_t handles = r->type == VT_FXP_EXTENDED_REPLY ? take_limits(s, r->body) : HANDLES;
     s->in_flight_max = far ? FAR_IN_FLIGHT : NEAR_IN_FLIGHT;
-    allow_files(s, at_most(s->handles_max, far ? FAR_FILES : NEAR_FILES));
+    allow_files(s, at_most(handles, far ? FAR_FILES : NEAR_FILES));
 }
 
 /* Asks for the server's limits, if it tells them, and goes on: what is asked next need not
@@ -379,7 +379,6 @@ static enum vt_rc greet(struct vt_sftp *s)
     s->read_max = is_openssh ? OPENSSH_READ : PLAIN_SIZE;
     s->write_max = is_openssh ? LARGE : PLAIN_SIZE;
     s->in_flight_max = NEAR_IN_FLIGHT;
-    s->handles_max = HANDLES;
     allow_files(s, NEAR_FILES);
     return s->rc;
 }

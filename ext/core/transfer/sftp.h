@@ -46,7 +46,6 @@ struct vt_sftp {
     uint32_t read_max, write_max;   /* bytes in one READ and WRITE */
     uint32_t in_flight_max;         /* bytes asked for or sent and not answered */
     uint32_t files_max;             /* files and folders open at once */
-    uint32_t handles_max;           /* what the server has for them */
     vt_time asked_at;               /* the first request, whose answer sets these */
 };
 
