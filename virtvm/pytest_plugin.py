@@ -47,8 +47,10 @@ def pytest_configure(config):
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
     """With pytest-xdist, variants that depend on each other run on one worker, in their order."""
+    if not config.option.virtvm_config or config.option.dist != "load":
+        return None
     configuration = configuration_of(config)
-    if configuration.variants is None or config.option.dist != "load":
+    if configuration.variants is None:
         return None
     from xdist.scheduler import LoadScopeScheduling
     groups = _dependents(list(configuration.numbered_runs()))
