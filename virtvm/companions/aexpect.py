@@ -498,7 +498,7 @@ class Expect(Tail):
         # It is looked for at each piece that comes: mostly at the end alone.
         for window in (text[-_LINE_WINDOW:], text):
             lines = [line for line in strip_console_codes(window).splitlines() if line.strip()]
-            if len(lines) > 1:          # a whole line is the last one
+            if len(lines) > 1 or len(window) == len(text):      # a whole line is the last one
                 break
         return lines[-1] if lines else ""
 
