@@ -346,12 +346,10 @@ def _make_kernel(root, path):
     """
     packed = glob.glob(os.path.join(root, "boot/vmlinuz-*"))[0]
     with open(packed, "rb") as f:
-        unpacked = _unpack(f.read(), root)
-    if unpacked is None or not _has_pvh(unpacked):
-        shutil.copyfile(packed, path)
-        return
+        image = f.read()
+    kernel = _unpack(image, root)
     with open(path, "wb") as f:
-        f.write(unpacked)
+        f.write(image if kernel is None or not _has_pvh(kernel) else kernel)
 
 
 def _unpack(image, root):
@@ -361,8 +359,9 @@ def _unpack(image, root):
     offset, length = struct.unpack_from("<II", image, 0x248)
     start = (sectors + 1) * 512 + offset
     payload = image[start:start + length]
-    if payload.startswith(b"\x02\x21\x4c\x18") and os.path.exists(os.path.join(root, "usr/bin/lz4")):
-        return _unlz4(payload[:-4], root)       # its length stands at the end
+    lz4 = os.path.join(root, "usr/bin/lz4")
+    if payload.startswith(b"\x02\x21\x4c\x18") and os.path.exists(lz4):
+        return _unlz4(lz4, payload[:-4], root)      # its length stands at the end
     if payload.startswith(b"\xfd7zXZ\0"):
         return lzma.LZMADecompressor().decompress(payload)
     if payload.startswith(b"\x1f\x8b"):
@@ -370,14 +369,14 @@ def _unpack(image, root):
     return None
 
 
-def _unlz4(payload, root):
+def _unlz4(program, payload, root):
     source, target = os.path.join(root, "kernel.lz4"), os.path.join(root, "kernel")
     with open(source, "wb") as f:
         f.write(payload)
     # With its own libraries and loader: the packages may be newer than this host.
     libraries = ":".join(os.path.join(root, place, "x86_64-linux-gnu") for place in ("lib", "usr/lib"))
     _run([_find_library(root, "ld-linux-x86-64.so.2"), "--library-path", libraries,
-          os.path.join(root, "usr/bin/lz4"), "-d", "-f", "-q", source, target])
+          program, "-d", "-f", "-q", source, target])
     with open(target, "rb") as f:
         return f.read()
 
