@@ -18,7 +18,7 @@ from setuptools.errors import SetupError
 
 CORE = sorted(glob("ext/core/*.c") + glob("ext/core/*/*.c"))
 HEADERS = sorted(glob("ext/**/*.h", recursive=True) + glob("ext/**/*.def", recursive=True))
-CORE_LIBRARY = os.environ.get("VIRTVM_CORE_LIBRARY")
+COMPILED = [path for path in [os.environ.get("VIRTVM_CORE_LIBRARY")] if path]
 CFLAGS = ["-std=c11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-fvisibility=hidden",
           "-fstack-protector-strong",
           "-ffile-prefix-map=%s=." % os.getcwd()]      # same bytes wherever it is built
@@ -80,15 +80,14 @@ class BuildExt(build_ext):
 
 
 def extension(name, sources, depends=(), **more):
-    return Extension(name, sources=sources, include_dirs=["ext/core"], depends=HEADERS + list(depends),
+    return Extension(name, sources=sources, include_dirs=["ext/core"], depends=[*HEADERS, *depends],
                      extra_compile_args=CFLAGS, extra_link_args=LDFLAGS, **more)
 
 
 EXTENSIONS = [
     extension("virtvm.virt_vm", sorted(glob("ext/virt_vm/*.c")) + ["ext/core/console/crash.c"]),
-    extension("virtvm._session", sorted(glob("ext/session/*.c")) + ([] if CORE_LIBRARY else CORE),
-              extra_objects=[CORE_LIBRARY] if CORE_LIBRARY else [],
-              depends=[CORE_LIBRARY] if CORE_LIBRARY else [], libraries=["ssh2"]),
+    extension("virtvm._session", sorted(glob("ext/session/*.c")) + ([] if COMPILED else CORE),
+              extra_objects=COMPILED, depends=COMPILED, libraries=["ssh2"]),
 ]
 if os.environ.get("VIRTVM_NO_EXTENSIONS") == "1":
     EXTENSIONS = []
