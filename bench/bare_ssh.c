@@ -137,8 +137,17 @@ static void write_line(struct shell *s, const char *text)
     }
 }
 
-/* Opens count sessions; then, that many rounds, one line to each and its answer from each. */
-/* status: each line is followed by another one, which asks for its exit status. */
+/* A line to each session, then its answer from each. */
+static void ask_all(struct shell *all, int count, const char *text)
+{
+    for (int i = 0; i < count; i++)
+        write_line(&all[i], text);
+    for (int i = 0; i < count; i++)
+        read_to_prompt(&all[i]);
+}
+
+/* Opens count sessions; then, that many rounds, asks all of them, and with status once more
+ * for their exit status. */
 static double exchange(const struct login *l, int count, int rounds, int status, double *opened)
 {
     struct shell *all = calloc((size_t)count, sizeof *all);
@@ -148,14 +157,9 @@ static double exchange(const struct login *l, int count, int rounds, int status,
     *opened = now() - start;
     start = now();
     for (int turn = 0; turn < rounds; turn++) {
-        for (int i = 0; i < count; i++)
-            write_line(&all[i], "echo hi\n");
-        for (int i = 0; i < count; i++)
-            read_to_prompt(&all[i]);
-        for (int i = 0; status && i < count; i++)
-            write_line(&all[i], "echo vt100:$?\n");
-        for (int i = 0; status && i < count; i++)
-            read_to_prompt(&all[i]);
+        ask_all(all, count, "echo hi\n");
+        if (status)
+            ask_all(all, count, "echo vt100:$?\n");
     }
     double seconds = now() - start;
     for (int i = 0; i < count; i++)
