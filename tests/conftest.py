@@ -17,6 +17,9 @@ import uuid
 
 import hypothesis
 import pytest
+from support import recorder
+from support.failures import pytest_runtest_logreport  # noqa: F401
+from support.processes import processes
 
 # Suites run side by side: how long something takes says nothing.
 hypothesis.settings.register_profile("busy", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
@@ -25,7 +28,10 @@ hypothesis.settings.load_profile("busy")
 GUEST_TIMEOUT = 300     # seconds; a guest boots in ten, much longer on a busy machine
 MARK = "VIRTVM_TEST_RUN"
 RUN = uuid.uuid4().hex
-ONE_PER_PROCESS = {"thread virtvm-drainer"}     # started once, stays
+# Kept for its whole life: the drainer's epoll and eventfd, what libffi (ctypes) maps callbacks from.
+KEPT_OPEN = re.compile(r"anon_inode:|.*/libffi\.so")
+# The system's names of threads that stay once they are started.
+ONE_PER_PROCESS = ("virtvm-drainer", "virtvm-news")
 # What virtvm makes under /tmp whatever TMPDIR says; other runs have theirs there too. Logs
 # are made to be kept.
 IN_TMP = re.compile(r"(serial|testlog|monitor|migration)-(?!.*\.log$)")
@@ -37,23 +43,6 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.timeout(GUEST_TIMEOUT))
 
 
-def processes():
-    """{pid: command line} of all processes started, however indirectly, by this run."""
-    found = {}
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        if int(pid) == os.getpid():
-            continue
-        try:
-            with open("/proc/%s/environ" % pid, "rb") as environ:
-                if ("%s=%s" % (MARK, RUN)).encode() not in environ.read().split(b"\0"):
-                    continue
-            with open("/proc/%s/cmdline" % pid, "rb") as cmdline:
-                found[pid] = cmdline.read().replace(b"\0", b" ").decode("utf-8", "replace")
-        except OSError:         # it ended meanwhile, or is not ours to read
-            continue
-    return found
-
-
 def descriptors():
     """{number: what it is} of open files, less what a process has once for its whole life."""
     found = {}
@@ -62,7 +51,7 @@ def descriptors():
             target = os.readlink("/proc/self/fd/" + number)
         except OSError:         # the one that listdir had open
             continue
-        if not target.startswith("anon_inode:"):        # the drainer's epoll and eventfd
+        if not KEPT_OPEN.match(target):
             found[number] = target
     return found
 
@@ -76,10 +65,24 @@ def files(folder):
     return found | (stale - served)
 
 
+def threads():
+    """Names of Python's threads; one of C's is there once Python code in it, a finalizer say, asked for itself."""
+    return {"thread %s" % thread.name for thread in threading.enumerate() if name_of(thread) not in ONE_PER_PROCESS}
+
+
+def name_of(thread):
+    try:
+        with open("/proc/self/task/%s/comm" % thread.native_id) as f:
+            return f.read().rstrip("\n")
+    except OSError:
+        return ""
+
+
 class LeakCheck:
     """Gives the run its folders, and compares after with before."""
 
-    def __init__(self):
+    def __init__(self, config):
+        self.config = config
         # Readable for the accounts that tests make for themselves.
         self.folder = tempfile.mkdtemp(prefix="virtvm-test-")
         os.chmod(self.folder, 0o755)
@@ -90,16 +93,26 @@ class LeakCheck:
         self.before = self.state()
         self.found = []
 
+    def folders(self):
+        """Those that only processes of this run have to do with."""
+        factory = getattr(self.config, "_tmp_path_factory", None)
+        paths = getattr(factory, "_basetemp", None)     # None: no test has asked for one
+        return [self.folder, self.state_folder] + ([str(paths)] if paths else [])
+
     def state(self):
         """All that may leak, as a set of lines."""
-        lines = {"process %s: %s" % item for item in processes().items()}
-        lines |= {"thread %s" % thread.name for thread in threading.enumerate()} - ONE_PER_PROCESS
+        found = processes(self.folders(), "%s=%s" % (MARK, RUN))
+        lines = {"process %s: %s" % item for item in found.items()}
+        lines |= threads()
         lines |= {"descriptor %s: %s" % item for item in descriptors().items()}
         return lines | {"file %s" % path for path in files(self.folder)}
 
-    def leaks(self, patience=3.0):
-        """What is there now and was not before; things that are just ending get some time."""
+    def leaks(self, patience=60.0):
+        """What is there now and was not before; what is just ending gets some time, other runs' sockets, too."""
         deadline = time.monotonic() + patience
+        engine = sys.modules.get("virtvm._session")
+        if engine is not None:          # what a login that ran out of time keeps for the next one
+            engine._drop_places()
         while True:
             gc.collect()
             left = self.state() - self.before
@@ -129,4 +142,8 @@ def pytest_configure(config):
     if "VIRTVM_PYTHON" in os.environ:       # tools/test-asan: for interpreters alone
         os.environ.pop("LD_PRELOAD", None)
         sys.executable = os.environ["VIRTVM_PYTHON"]
-    config.pluginmanager.register(LeakCheck(), "virtvm-leak-check")
+    config.addinivalue_line("markers", recorder.MARK)
+    asked = recorder.Recorder()
+    asked.install()
+    config.pluginmanager.register(asked, "virtvm-params-asked")
+    config.pluginmanager.register(LeakCheck(config), "virtvm-leak-check")

@@ -4,8 +4,9 @@ import argparse
 import sys
 
 from virtvm import __version__
-from virtvm.commands import check, copy, interactive, run
+from virtvm.commands import check, complain, copy, interactive, params, run
 from virtvm.commands import list as list_command
+from virtvm.companions.printable import printable
 
 
 def _guest_build(args):
@@ -13,13 +14,13 @@ def _guest_build(args):
 
     def log(line):
         if not args.quiet:
-            print(line, flush=True)
+            print(printable(line), flush=True)
 
     try:
         built = guest.build(args.directory, password=args.password, offline=args.offline,
                             update=args.update, log=log)
     except guest.GuestBuildError as e:
-        sys.exit("virtvm: %s" % e)
+        return complain(e, 1)
     log("kernel:  %s" % built.kernel)
     log("initrd:  %s" % built.initrd)
     log("disk:    %s" % built.disk)
@@ -39,11 +40,34 @@ def _add_guest(commands):
     build.set_defaults(run=_guest_build)
 
 
+class _Version(argparse.Action):
+    """--version: ours, and of what else matters when something fails."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        import platform
+        lines = ["virtvm %s" % __version__,
+                 "%s %s" % (platform.python_implementation(), platform.python_version())]
+        try:
+            from virtvm import _session
+            lines.append("libssh2 " + _session.libssh2_version)
+        except ImportError as e:
+            lines.append(str(e))
+        try:
+            from virtvm import _bundled
+            lines.append("from Debian's sources, in this wheel: "
+                         + ", ".join("%s %s" % item for item in sorted(_bundled.VERSIONS.items())))
+        except ImportError:
+            pass                    # the system's libraries
+        print("\n".join(lines))
+        parser.exit()
+
+
 def _parser():
     parser = argparse.ArgumentParser(prog="virtvm", description="Test virtual machines.")
-    parser.add_argument("--version", action="version", version="virtvm " + __version__)
+    parser.add_argument("--version", action=_Version, nargs=0, help="print versions, and stop")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for add in (run.add, list_command.add, interactive.add, check.add, copy.add, _add_guest):
+    for add in (run.add, list_command.add, interactive.add, check.add, copy.add,
+                params.add, _add_guest):
         add(commands)
     return parser
 

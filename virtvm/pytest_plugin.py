@@ -6,14 +6,20 @@ one; at the end all are gone.
 """
 
 import contextlib
+import copy
+import functools
 import os
 import re
+import sys
 import time
 import warnings
 
 import pytest
 
+from virtvm import boot_progress, signals
 from virtvm.autotest import discover
+from virtvm.companions.printable import printable, printable_lines, printable_output
+from virtvm.companions.secrets import MASK, Secret
 
 RUNNER = pytest.StashKey()
 CONFIGURATION = pytest.StashKey()
@@ -21,7 +27,7 @@ SUMMARY = pytest.StashKey()
 
 
 def pytest_addoption(parser):
-    from virtvm import config
+    from virtvm.params import config
     group = parser.getgroup("virtvm", "tests of virtual machines")
     config.add_arguments(group.addoption, "--virtvm-")
     group.addoption("--virtvm", dest="virtvm_tests", action="store_true",
@@ -37,27 +43,38 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "virtvm(KEY=VALUE, ...): params of this test's VM")
-    config.stash[SUMMARY] = Summary()
+    config.stash[SUMMARY] = Summary(config)
     config.pluginmanager.register(config.stash[SUMMARY], "virtvm-summary")
     option = config.option
-    if option.virtvm_config or option.virtvm_param or option.virtvm_image:
+    if option.virtvm_config or option.virtvm_param or option.virtvm_image or option.virtvm_password_file:
         configuration_of(config)        # now, rather than at the first test
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session):
+    """A guest that is named is built now: what is wrong with it is told once, and not at each test."""
+    if session.config.option.virtvm_guest:
+        configuration_of(session.config)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
     """With pytest-xdist, variants that depend on each other run on one worker, in their order."""
-    if not config.option.virtvm_config or config.option.dist != "load":
+    dist = config.option.dist
+    if not config.option.virtvm_config or dist in ("no", "each"):
         return None
     configuration = configuration_of(config)
     if configuration.variants is None:
         return None
-    from xdist.scheduler import LoadScopeScheduling
+    from xdist import scheduler
     groups = _dependents(list(configuration.numbered_runs()))
+    base = {"loadfile": scheduler.LoadFileScheduling, "loadgroup": scheduler.LoadGroupScheduling}.get(
+        dist, scheduler.LoadScopeScheduling)
 
-    class Scheduling(LoadScopeScheduling):
+    class Scheduling(base):
         def _split_scope(self, nodeid):
-            return groups.get(nodeid.rpartition("::")[2], nodeid)
+            alone = nodeid if dist in ("load", "worksteal") else super()._split_scope(nodeid)
+            return groups.get(nodeid.rpartition("::")[2], alone)
 
     return Scheduling(config, log)
 
@@ -87,13 +104,17 @@ class TestWarned(UserWarning):
     """A test raised TestWarn."""
 
 
+class UnknownParam(UserWarning):
+    """A test's marker has a param that nobody knows, or that does nothing."""
+
+
 # ---- one for each process that runs tests ----
 
 class Runner:
     """What tests share: env with its VMs, and where their evidence goes."""
 
     def __init__(self, config):
-        from virtvm.companions.params import Env
+        from virtvm.params.params import Env
         self.config, self.env = config, Env()
         self.folder = results_folder(config)
         worker = os.environ.get("PYTEST_XDIST_WORKER")
@@ -110,7 +131,7 @@ class Runner:
         self.used = True
         base = folder = os.path.join(self.folder, re.sub(r"[^\w.\[\]-]+", "_", name))
         number = 1
-        while os.path.exists(folder):
+        while signals.exists(folder):
             number += 1
             folder = "%s.%d" % (base, number)
         test = Test(name, bindir, folder, self.config.option.virtvm_autotest_dir)
@@ -137,7 +158,8 @@ class Runner:
             try:
                 vm.destroy(gracefully=False)
             except Exception as e:      # the others are to go, too
-                warnings.warn("VM %s: %s" % (vm.name, e), stacklevel=2)
+                signals.let_out(e)
+                warnings.warn(printable_lines("VM %s: %s" % (vm.name, e)), stacklevel=2)
         if self.used:
             from virtvm.autotest import virt_env_process
             from virtvm.companions import virt_utils
@@ -148,7 +170,7 @@ class Runner:
 @contextlib.contextmanager
 def _usage_errors():
     """A configuration that can't be used is the user's mistake, not a test's."""
-    from virtvm.config import ConfigError
+    from virtvm.params.config import ConfigError
     try:
         yield
     except ConfigError as e:
@@ -157,10 +179,12 @@ def _usage_errors():
 
 def configuration_of(config):
     """What the run's options and files say (config.Config), read when it is first needed."""
-    from virtvm.config import load
+    from virtvm.params.config import load
     if CONFIGURATION not in config.stash:
+        given = (getattr(plugin, "virtvm_loaded", None) for plugin in config.pluginmanager.get_plugins())
         with _usage_errors():
-            config.stash[CONFIGURATION] = load(config.option)
+            config.stash[CONFIGURATION] = (next(filter(None, given), None)
+                                           or load(config.option, build=not config.option.collectonly))
     return config.stash[CONFIGURATION]
 
 
@@ -174,6 +198,28 @@ def runner_of(config):
     if RUNNER not in config.stash:
         config.stash[RUNNER] = Runner(config)
     return config.stash[RUNNER]
+
+
+def _evidence(what, function, *args):
+    """What function(*args) returns, or None: evidence is nice to have, and its failure is only warned of."""
+    try:
+        return function(*args)
+    except Exception as e:
+        signals.let_out(e)
+        warnings.warn(printable_lines("no %s: %s: %s" % (what, type(e).__name__, e)), stacklevel=2)
+        return None
+
+
+def _output_length(console):
+    """Where a console's output ends now.  Ours counts; another hypervisor's may have get_output() alone."""
+    length = getattr(console, "output_length", None)
+    return len(console.get_output()) if length is None else length()
+
+
+def _output_since(console, length):
+    """What it has shown since it was that long (str)."""
+    since = getattr(console, "get_output_since", None)
+    return console.get_output()[length:] if since is None else since(length)
 
 
 class Run:
@@ -190,11 +236,15 @@ class Run:
     def prepare(self):
         from virtvm.autotest import virt_env_process
         from virtvm.companions.aexpect import ConsoleSession
+        from virtvm.params.config import NO_GUEST, names_guest
+        if not names_guest(self.params):
+            raise pytest.UsageError(NO_GUEST)
         start = time.monotonic()
         for vm in self.runner.living():
             console = getattr(vm, "serial_console", None)
             if console is not None:
-                self._consoles.append((vm.name, console, len(console.get_output())))
+                begin = _evidence("console of VM %s" % vm.name, _output_length, console)
+                self._consoles.append((vm.name, console, begin or 0))
         # A VM that is started, or started anew, has another console; all of it is this test's.
         ConsoleSession._watchers.append(self._add_console)
         try:
@@ -211,7 +261,8 @@ class Run:
         start = time.monotonic()
         process = (vm.instance, vm.get_pid() if hasattr(vm, "get_pid") else None)
         if process not in self.runner.booted:
-            vm.wait_for_login(timeout=float(self.params.get("login_timeout", 240))).close()
+            with boot_progress.told(vm, self.runner.config):
+                vm.wait_for_login(timeout=float(self.params.get("login_timeout", 240))).close()
             self.runner.booted.add(process)
             self.seconds["boot"] = time.monotonic() - start
 
@@ -220,7 +271,7 @@ class Run:
         from virtvm.companions.aexpect import ConsoleSession
         start = time.monotonic()
         try:
-            self._write_consoles()
+            _evidence("logs of consoles", self._write_consoles)
             if self.failed:
                 virt_env_process.postprocess_on_error(self.test, self.params, self.env)
             virt_env_process.postprocess(self.test, self.params, self.env)
@@ -239,12 +290,14 @@ class Run:
                 self._consoles.append((vm.name, console, 0))
         texts = {}
         for name, console, begin in self._consoles:
-            texts[name] = texts.get(name, "") + console.get_output()[begin:]
+            text = _evidence("console of VM %s" % name, _output_since, console, begin) or ""
+            texts[name] = texts.get(name, "") + text
         return texts
 
     def _write_consoles(self):
         for name, text in self._console_texts().items():
-            with open(os.path.join(self.test.debugdir, "serial-%s.log" % name), "w", errors="replace") as f:
+            with open(os.path.join(self.test.debugdir, "serial-%s.log" % name), "w", encoding="utf-8",
+                      errors="surrogateescape") as f:
                 f.write(text)
 
     def console_tail(self):
@@ -255,11 +308,8 @@ class Run:
         paths = []
         for vm in self.runner.living():
             path = os.path.join(self.test.debugdir, "failure-%s.png" % vm.name)
-            try:
-                vm.screendump(path)
-            except Exception as e:      # evidence is nice to have
-                warnings.warn("no picture of VM %s: %s" % (vm.name, e), stacklevel=2)
-            else:
+            _evidence("picture of VM %s" % vm.name, vm.screendump, path)
+            if signals.isfile(path):
                 paths.append(path)
         return paths
 
@@ -268,19 +318,37 @@ class Run:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pycollect_makemodule(module_path, parent):
-    if discover.defines_test(module_path):
+    if discover.defines_test(module_path) and not discover.has_new_tests(module_path):
         return OldFile.from_parent(parent, path=module_path)
     return None
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collect_file(file_path, parent):
-    """Tests of old in folders, if that is asked for: files that nobody else takes."""
+    """Tests of old in folders, if that is asked for: files that nobody else takes, or that have both kinds."""
     found = yield
-    wanted = parent.config.option.virtvm_tests or parent.config.getini("virtvm_tests")
-    if wanted and not found and file_path.suffix == ".py" and discover.defines_test(file_path):
+    if file_path.suffix != ".py" or not discover.defines_test(file_path):
+        return found
+    config = parent.config
+    wanted = config.option.virtvm_tests or config.getini("virtvm_tests")
+    if not found and wanted:
         return [OldFile.from_parent(parent, path=file_path)]
+    if discover.has_new_tests(file_path) and (wanted or _is_named(config, file_path)):
+        return [*_collectors(found), OldFile.from_parent(parent, path=file_path)]
     return found
+
+
+def _collectors(found):
+    """The first answer of pytest's plugins, or all of them, as a list."""
+    if not found:
+        return []
+    return list(found) if isinstance(found, (list, tuple)) else [found]
+
+
+def _is_named(config, path):
+    """Whether the command line names the file itself, and not only a folder that it is in."""
+    words = (word.partition("::")[0] for word in config.args)
+    return str(path) in (os.path.abspath(os.path.join(str(config.invocation_params.dir), word)) for word in words)
 
 
 class OldFile(pytest.File):
@@ -288,7 +356,10 @@ class OldFile(pytest.File):
 
     def collect(self):
         name = self.path.stem
-        for number, shortname, params in configuration_of(self.config).numbered_runs(name):
+        configuration = configuration_of(self.config)
+        if not configuration.has_runs(name) and _is_named(self.config, self.path):
+            raise self.CollectError("no variant that is left has type = %s" % name)
+        for number, shortname, params in configuration.numbered_runs(name):
             if params.get("skip") != "yes":
                 yield OldTest.from_parent(self, name=_label(name, shortname), number=number, params=params)
 
@@ -393,8 +464,8 @@ def _in_folder(folder):
 
 def _keyvals(params):
     """What is written down of a test's params (dict): less the parser's own, and no password."""
-    return {key: "***" if re.search("passw(or)?d|passphrase", key.lower()) else value
-            for key, value in params.items() if not key.startswith("_")}
+    from virtvm.companions.secrets import masked
+    return masked({key: value for key, value in params.items() if not key.startswith("_")})
 
 
 def call_test(function, *args):
@@ -402,6 +473,7 @@ def call_test(function, *args):
     try:
         function(*args)
     except Exception as e:
+        signals.let_out(e)
         mean(e)
 
 
@@ -413,7 +485,7 @@ def mean(exception):
         pytest.skip(str(exception) or "not applicable")
     if not isinstance(exception, error.TestWarn) and "TestWarn" not in names:
         raise exception
-    warnings.warn(TestWarned(str(exception)), stacklevel=1)
+    warnings.warn(TestWarned(printable_lines(exception)), stacklevel=1)
 
 
 def _is_error(exception):
@@ -426,13 +498,57 @@ def _is_error(exception):
 
 def params_of(item):
     """Params (Params) of a test, old or new."""
-    from virtvm import config
+    from virtvm.params import config
+    from virtvm.companions.secrets import hidden_items
     if isinstance(item, OldTest):
         return item.params.copy()
-    params = configuration_of(item.config).params_for(item.name)
+    marked = {}
     for marker in reversed(list(item.iter_markers("virtvm"))):      # the closest one last
-        params.update((key, config.text(value)) for key, value in marker.kwargs.items())
+        for key, value in marker.kwargs.items():
+            marked[key] = config.text(value)
+            if marked[key] is None:
+                raise pytest.UsageError("%s: marker virtvm: %s: a param is a text, a path, a number, true, false, "
+                                        "or a list of these, not %r" % (item.nodeid, key, value))
+        marked = hidden_items(marked)
+    _warn_of_unknown(item, marked)
+    params = configuration_of(item.config).params_for(*_names_of(item), marked=marked)
+    params.setdefault("kernel_crash_patterns", "modern")        # tests of old get what they always got
     return params
+
+
+def _tell_unknown(config):
+    """Warn of params of options and files that nobody knows, in the one process that has a terminal."""
+    if CONFIGURATION not in config.stash or hasattr(config, "workerinput"):
+        return
+    from virtvm.params import unknown
+    here = str(config.invocation_params.dir)
+    tests = [os.path.join(here, word.partition("::")[0]) for word in config.args]
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    with _usage_errors():
+        lines = config.stash[CONFIGURATION].unknown_params(own=lambda: unknown.asked_by(tests))
+    if reporter is not None:
+        for line in lines:
+            reporter.write_line("virtvm: warning: " + printable(line), yellow=True)
+
+
+def _warn_of_unknown(item, marked):
+    """The same of a test's markers, as warnings of that test's."""
+    from virtvm.params import unknown
+    with _usage_errors():
+        lines = configuration_of(item.config).unknown_params(
+            own=lambda: unknown.asked_by([str(item.path)]), marked=marked, test=item.name)
+    for line in lines:
+        warnings.warn(UnknownParam(printable(line)), stacklevel=1)
+
+
+def _names_of(item):
+    """Names (list of str) by which params mean a test, the most exact one last: without its parameters, too."""
+    name = getattr(item, "originalname", None) or item.name
+    names = [name]
+    cls = getattr(item, "cls", None)
+    if cls is not None:
+        names.append("%s::%s" % (cls.__name__, name))
+    return names + [other for other in [item.name] if other != name]
 
 
 @pytest.fixture
@@ -478,16 +594,118 @@ def pytest_pyfunc_call(pyfuncitem):
     try:
         return (yield)
     except Exception as e:
+        signals.let_out(e)
         if "_virtvm_run" not in pyfuncitem.fixturenames:
             raise
         mean(e)
         return True
 
 
+# Who takes one of these may show what a guest said; so may any test, once these modules are there.
+_OURS = {"_virtvm_run", "env", "params", "test_object", "vm"}
+_TALKERS = ("virtvm._session", "virtvm.hypervisors.monitor")
+
+
+def _may_have_heard(config):
+    """Whether this process may know anything that a guest said (bool)."""
+    return RUNNER in config.stash or any(name in sys.modules for name in _TALKERS)
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item, call):
     outcome = yield
     report = outcome.get_result()
+    _note_outcome(item, call, report)
+    if (isinstance(item, OldTest) or _OURS.intersection(getattr(item, "fixturenames", ()))
+            or _may_have_heard(item.config)):
+        _make_printable(report)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_make_collect_report(collector):
+    outcome = yield
+    if _may_have_heard(collector.config):
+        report = outcome.get_result()
+        report.sections = [(name, printable_lines(text)) for name, text in report.sections]
+        report.longrepr = _printable_parts(report.longrepr)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection(session):
+    """Live logs, if they are asked for, go to the terminal as well, and so does all that is said at the end."""
+    _tell_unknown(session.config)
+    handler = getattr(session.config.pluginmanager.get_plugin("logging-plugin"), "log_cli_handler", None)
+    if handler is not None:
+        handler.emit = functools.partial(_emit_printable, handler.emit)
+    _filter_terminal(session.config)
+
+
+def _emit_printable(emit, record):
+    record = copy.copy(record)
+    record.msg, record.args = printable_lines(record.getMessage()), None
+    emit(record)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_assertrepr_compare(op, left, right):
+    """pytest spells out how dicts differ; of Params that would be the passwords."""
+    from virtvm.params.params import Params
+    if isinstance(left, Params) or isinstance(right, Params):
+        return ["%r %s %r" % (left, op, right)]
+    return None
+
+
+def _make_printable(report):
+    """pytest writes to the terminal, as it is, what a test printed, logged and raised: a guest's words."""
+    report.sections = [(name, printable_lines(text)) for name, text in report.sections]
+    report.longrepr = _printable_parts(report.longrepr)
+    report.user_properties = [(name, MASK if isinstance(value, Secret) else value)
+                              for name, value in report.user_properties]
+    if hasattr(report, "wasxfail"):
+        report.wasxfail = printable(report.wasxfail)
+
+
+# Whatever pytest and its plugins write by the reporter, reports or not: the reason of pytest.exit() and of
+# a stop, errors of hooks, names of subtests.
+
+def _filter_terminal(config):
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None:
+        terminal = reporter._tw
+        terminal.write = functools.partial(_write_printable, config, terminal, terminal.write)
+
+
+def _write_printable(config, terminal, write, msg, **more):
+    has_guests = config.stash[SUMMARY].rows or _may_have_heard(config)
+    write(printable_output(msg, terminal.hasmarkup) if has_guests else msg, **more)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_keyboard_interrupt(excinfo):
+    """pytest.exit() and Ctrl-C have words, too."""
+    value = excinfo.value
+    value.args = tuple(printable(arg) if isinstance(arg, str) else arg for arg in value.args)
+    if isinstance(getattr(value, "msg", None), str):
+        value.msg = printable(value.msg)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_internalerror(excrepr):
+    _printable_parts(excrepr)
+
+
+def _printable_parts(value):
+    if isinstance(value, str):
+        return printable_lines(value)
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(_printable_parts, value))
+    if type(value).__module__.startswith("_pytest"):
+        for name, part in getattr(value, "__dict__", {}).items():
+            setattr(value, name, _printable_parts(part))
+    return value
+
+
+def _note_outcome(item, call, report):
     run = getattr(item, "run", None)
     if not isinstance(run, Run):
         if isinstance(item, OldTest) and call.when == "setup" and not report.passed:
@@ -499,10 +717,12 @@ def pytest_runtest_makereport(item, call):
         if _may_keep(item.config):
             item.session.shouldstop = "the guest of a failed test is kept"
         elif run.params.get("abort_on_error") == "yes":
-            item.session.shouldstop = "Abort requested (%s)" % (call.excinfo.value if call.excinfo else "failed")
-            report.sections.append(("Living virtual machines", run.runner.describe_living()))
+            item.session.shouldstop = printable_lines(
+                "Abort requested (%s)" % (call.excinfo.value if call.excinfo else "failed"))
+            living = _evidence("list of virtual machines", run.runner.describe_living)
+            report.sections.append(("Living virtual machines", living or "could not be listed"))
         _keep_evidence(item, run, report)
-        if call.when == "call" and _is_error(call.excinfo.value):
+        if call.when == "call" and call.excinfo is not None and _is_error(call.excinfo.value):
             report.when = "setup"       # counted as an error, not as a failure
     # Plain values: with pytest-xdist the summary is made in another process.
     report.virtvm = {"name": item.name, "seconds": dict(run.seconds), "folder": run.test.outputdir}
@@ -511,8 +731,8 @@ def pytest_runtest_makereport(item, call):
 
 
 def _keep_evidence(item, run, report):
-    pictures = run.take_picture()
-    tail = run.console_tail()
+    pictures = _evidence("pictures", run.take_picture) or []
+    tail = _evidence("console", run.console_tail)
     if tail:
         report.sections.append(("Serial console", tail))
     report.sections.append(("Evidence", run.test.outputdir))
@@ -527,7 +747,7 @@ def _add_extras(report, tail, pictures):
 
     from pytest_html import extras
     found = getattr(report, "extras", [])
-    found.append(extras.text(tail, name="Serial console"))
+    found.append(extras.text(printable_lines(tail or ""), name="Serial console"))
     for path in pictures:
         with open(path, "rb") as f:
             found.append(extras.png(base64.b64encode(f.read()).decode("ascii"), name=os.path.basename(path)))
@@ -538,18 +758,39 @@ def _ended(report, call):
     """How a test ended: a word, and why (str)."""
     word = {"passed": "PASS", "skipped": "SKIP"}.get(report.outcome, "ERROR" if report.when != "call" else "FAIL")
     reason = ""
-    if call.excinfo is not None:
+    if hasattr(report, "wasxfail"):
+        word, reason = "XPASS" if report.passed else "XFAIL", printable(report.wasxfail)
+    elif call.excinfo is None and report.failed:        # as a strict xfail that passes
+        reason = printable(str(report.longrepr).strip().partition("\n")[0])
+    elif call.excinfo is not None:
         value = call.excinfo.value
         lines = str(getattr(value, "msg", None) or value).strip().splitlines()
         reason = lines[0] if lines else type(value).__name__
+        if getattr(value, "detail", None):
+            reason += ": %s" % value.detail
+        reason = printable(reason)
     return [word, reason]
+
+
+_COLOURS = {"PASS": {"green": True}, **dict.fromkeys(["SKIP", "XFAIL", "XPASS"], {"yellow": True})}
 
 
 class Summary:
     """What the tests of this run came to: rows, {(worker, test): row}.  A plugin, for the reports."""
 
-    def __init__(self):
-        self.rows = {}
+    def __init__(self, config):
+        self.config, self.rows = config, {}
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_warning_recorded(self, warning_message):
+        """A warning may quote a guest, an exception that nobody caught among them."""
+        text = printable_lines(warning_message.message)
+        if _may_have_heard(self.config) and text != str(warning_message.message):
+            try:
+                warning_message.message = warning_message.category(text)
+            except Exception as e:      # a class of the test's own
+                signals.let_out(e)
+                warning_message.message = UserWarning(text)
 
     def pytest_runtest_logreport(self, report):
         news = getattr(report, "virtvm", None)
@@ -573,7 +814,7 @@ class Summary:
             for word, reason in row["ends"]:
                 parts = [times, reason[:200], "" if place == row["name"] else "in %s" % place]
                 terminal.line("%-5s %-30s %s" % (word, row["name"], "  ".join(filter(None, parts))),
-                              **{"PASS": {"green": True}, "SKIP": {"yellow": True}}.get(word, {"red": True}))
+                              **_COLOURS.get(word, {"red": True}))
         terminal.line("Logs, consoles and pictures: %s" % folder)
 
 
@@ -596,7 +837,8 @@ def how_to_reach(vm):
         port = vm.get_port(int(vm.params.get("shell_port", 22)))
         lines.append("  ssh -p %d %s@%s" % (port, vm.params.get("username", "root"), vm.get_address()))
     except Exception as e:              # not every VM has a network
-        lines.append("  no network address: %s" % e)
+        signals.let_out(e)
+        lines.append("  no network address: %s" % printable(e))
     lines.append("  serial console: %s" % vm.get_serial_console_filename())
     lines += ["  monitor: %s" % monitor.filename for monitor in getattr(vm, "monitors", [])]
     return "\n".join(lines)

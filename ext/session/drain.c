@@ -1,50 +1,121 @@
-/* drain.c - the drainer's thread: a daemon thread of Python's, started with the first
- * session, stopped at exit. */
-#include "state.h"
+/* drain.c - the module's thread that reads idle sessions, of plain C and without the GIL; it ends
+ * at exit. */
+#include "news.h"
+
+#include "transport/boot.h"
 
 #include <signal.h>
+#include <time.h>
 #include <unistd.h>
 
+#define STOP_PATIENCE 5             /* seconds for the reader to end: its log may hang */
+
 struct drain {
-    struct pywait wait;
-    PyObject *held;                 /* the session whose news are to be told */
+    struct vt_drainer d;
+    struct news *news;
+    bool has_reader;
+    pthread_t reader;
 };
 
-static void drained(void *ctx, struct vt_session *s)
+/* ---- the thread ---- */
+
+static void *read_sessions(void *ctx)
 {
     struct drain *d = ctx;
-    pywait_acquire(&d->wait);
-    d->held = session_object(s);
-    pywait_release(&d->wait);
+    vt_drainer_run(&d->d, NULL, news_due, d->news);
+    return NULL;
 }
 
-/* The news are told, and the reference is dropped, once the drainer has left the session:
- * either may have Python close it, by a callback or by collecting garbage, and closing
- * waits until nobody is inside. */
-static void left(void *ctx)
+/* ---- life ---- */
+
+static int register_exit(PyObject *module)
 {
-    struct drain *d = ctx;
-    if (d->held == NULL)
+    PyObject *stop = PyObject_GetAttrString(module, "_stop_drainer");
+    PyObject *atexit = stop == NULL ? NULL : PyImport_ImportModule("atexit");
+    PyObject *res = atexit == NULL ? NULL : PyObject_CallMethod(atexit, "register", "O", stop);
+    int rc = res == NULL ? -1 : 0;
+    Py_XDECREF(stop);
+    Py_XDECREF(atexit);
+    Py_XDECREF(res);
+    return rc;
+}
+
+static struct drain *make(void)
+{
+    struct drain *d = PyMem_Calloc(1, sizeof *d);
+    if (d == NULL) {
+        PyErr_NoMemory();
+        return NULL;
+    }
+    d->news = news_new(&d->d);
+    if (d->news != NULL && vt_drainer_init(&d->d) == VT_OK)
+        return d;
+    if (d->news != NULL) {
+        PyErr_SetFromErrno(PyExc_OSError);
+        news_free(d->news);
+    }
+    PyMem_Free(d);
+    return NULL;
+}
+
+/* Ends the threads, the GIL released.  false: the reader does not end, and uses *d yet. */
+static bool join(struct drain *d)
+{
+    struct timespec until;
+    int sys = 0;
+    vt_drainer_stop(&d->d);
+    news_stop(d->news);
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += STOP_PATIENCE;
+    if (d->has_reader)
+        sys = pthread_timedjoin_np(d->reader, NULL, &until);
+    return sys == 0;
+}
+
+/* After fork the threads are the parent's, and so is what its descriptors mean. */
+static void forget_parents(struct state *st)
+{
+    if (st->drain == NULL || st->drain->d.pid == getpid())
         return;
-    pywait_acquire(&d->wait);
-    session_tell_news(d->held);
-    Py_CLEAR(d->held);
-    pywait_release(&d->wait);
+    vt_drainer_fini(&st->drain->d);
+    news_forget_all(st->drain->news);
+    st->drain = NULL;               /* sessions of the parent's point there yet */
+    st->drain_stopped = false;
 }
 
-/* The thread's body.  Signals are blocked in it, so that Ctrl-C reaches the waiter. */
-static PyObject *drain_loop(PyObject *module, PyObject *unused)
+/* Sessions may be closed by other threads yet: *d itself stays until the module goes, which
+ * each of them holds. */
+void drain_stop(struct state *st)
 {
-    struct state *st = state_of(module);
-    struct drain d = {0};
-    sigset_t all;
-    (void)unused;
-    sigfillset(&all);
-    pthread_sigmask(SIG_BLOCK, &all, NULL);
-    pywait_release(&d.wait);
-    vt_drainer_run(&st->drainer, drained, left, &d);
-    pywait_acquire(&d.wait);
-    Py_RETURN_NONE;
+    forget_parents(st);
+    struct drain *d = st->drain;
+    bool ended = true;
+    if (st->drain_stopped)
+        return;
+    st->drain_stopped = true;
+    if (d == NULL)
+        return;                     /* of a fork's child that has none of its own */
+    Py_BEGIN_ALLOW_THREADS
+    ended = join(d);
+    if (ended)
+        vt_drainer_fini(&d->d);
+    Py_END_ALLOW_THREADS
+    if (!ended)
+        st->drain = NULL;           /* given up, with its memory */
+}
+
+void drain_free(struct state *st)
+{
+    if (st->drain != NULL && st->drain_stopped) {
+        news_free(st->drain->news);
+        PyMem_Free(st->drain);
+        st->drain = NULL;
+    }
+}
+
+int drain_traverse(struct state *st, visitproc visit, void *arg)
+{
+    return st->drain == NULL ? 0 : news_traverse(st->drain->news, visit, arg);
 }
 
 static PyObject *stop_drainer(PyObject *module, PyObject *unused)
@@ -55,81 +126,79 @@ static PyObject *stop_drainer(PyObject *module, PyObject *unused)
 }
 
 PyMethodDef drain_methods[] = {
-    {"_drain_loop", drain_loop, METH_NOARGS, "Reads idle sessions until _stop_drainer() (private)."},
-    {"_stop_drainer", stop_drainer, METH_NOARGS, "Ends the drainer's thread (private; at exit)."},
+    {"_stop_drainer", stop_drainer, METH_NOARGS, "Ends the module's threads (private; at exit)."},
     {NULL, NULL, 0, NULL},
 };
 
-void drain_stop(struct state *st)
+/* What logins have left open is closed when nobody comes for it. */
+static vt_time close_kept(void *ctx)
 {
-    if (!st->has_drainer)
+    struct state *st = ctx;
+    return vt_places_expire(st->places);
+}
+
+static int begin(PyObject *module, struct state *st)
+{
+    forget_parents(st);
+    if (st->drain != NULL || st->drain_stopped)
+        return 0;
+    struct drain *d = make();
+    if (d == NULL)
+        return -1;
+    st->drain = d;
+    d->d.idle = close_kept;
+    d->d.idle_ctx = st;
+    d->has_reader = thread_start(&d->reader, read_sessions, d, "virtvm-drainer") == 0;
+    if (d->has_reader && register_exit(module) == 0)
+        return 0;
+    PyObject *raised = PyErr_GetRaisedException();
+    drain_stop(st);
+    drain_free(st);
+    st->drain_stopped = false;
+    PyErr_SetRaisedException(raised);
+    return -1;
+}
+
+void drain_kept(PyObject *module, struct state *st)
+{
+    if (vt_places_expire(st->places) == VT_FOREVER)
         return;
-    PyObject *type, *value, *trace;
-    PyErr_Fetch(&type, &value, &trace);
-    if (st->drainer.pid == getpid()) {
-        vt_drainer_stop(&st->drainer);
-        PyObject *res = st->drainer_thread == NULL ? NULL
-                      : PyObject_CallMethod(st->drainer_thread, "join", NULL);
-        if (res == NULL)
-            PyErr_Clear();
-        Py_XDECREF(res);
+    PyObject *raised = PyErr_GetRaisedException();
+    if (begin(module, st) == 0 && !st->drain_stopped) {
+        vt_drainer_poke(&st->drain->d);
+    } else {                            /* nobody would close them later */
+        PyErr_Clear();
+        vt_places_drop(st->places);
     }
-    vt_drainer_fini(&st->drainer);
-    st->has_drainer = false;
-    Py_CLEAR(st->drainer_thread);
-    PyErr_Restore(type, value, trace);
-}
-
-static PyObject *start_thread(PyObject *module, struct state *st)
-{
-    PyObject *loop = PyObject_GetAttrString(module, "_drain_loop");
-    PyObject *args = PyTuple_New(0);
-    PyObject *kw = loop == NULL ? NULL : Py_BuildValue("{sOsssO}", "target", loop, "name",
-                                                       "virtvm-drainer", "daemon", Py_True);
-    PyObject *cls = PyObject_GetAttrString(st->threading, "Thread");
-    PyObject *thread = kw && cls && args ? PyObject_Call(cls, args, kw) : NULL;
-    PyObject *res = thread == NULL ? NULL : PyObject_CallMethod(thread, "start", NULL);
-    if (res == NULL)
-        Py_CLEAR(thread);
-    Py_XDECREF(res);
-    Py_XDECREF(loop);
-    Py_XDECREF(args);
-    Py_XDECREF(kw);
-    Py_XDECREF(cls);
-    return thread;
-}
-
-static int register_exit(PyObject *module)
-{
-    PyObject *stop = PyObject_GetAttrString(module, "_stop_drainer");
-    PyObject *atexit = PyImport_ImportModule("atexit");
-    PyObject *res = stop && atexit ? PyObject_CallMethod(atexit, "register", "O", stop) : NULL;
-    int rc = res == NULL ? -1 : 0;
-    Py_XDECREF(stop);
-    Py_XDECREF(atexit);
-    Py_XDECREF(res);
-    return rc;
+    if (raised != NULL)
+        PyErr_SetRaisedException(raised);
 }
 
 int drain_attach(PyObject *module, struct state *st, struct vt_session *s)
 {
-    if (st->has_drainer && st->drainer.pid != getpid())
-        drain_stop(st);                 /* after fork: the thread is the parent's */
-    if (!st->has_drainer) {
-        if (vt_drainer_init(&st->drainer) != VT_OK) {
-            PyErr_SetFromErrno(PyExc_OSError);
-            return -1;
-        }
-        st->has_drainer = true;
-        st->drainer_thread = start_thread(module, st);
-        if (st->drainer_thread == NULL || register_exit(module) < 0) {
-            drain_stop(st);
-            return -1;
-        }
-    }
-    if (vt_drainer_add(&st->drainer, s) != VT_OK) {
+    if (begin(module, st) < 0)
+        return -1;
+    if (st->drain_stopped)
+        return 0;                   /* at exit: whoever waits for it reads it */
+    if (vt_drainer_add(&st->drain->d, &s->watch) != VT_OK) {
         PyErr_SetString(PyExc_OSError, "cannot watch the session's descriptor");
         return -1;
     }
     return 0;
+}
+
+int drain_know(struct state *st, PyObject *session)
+{
+    struct drain *d = st->drain;
+    if (d == NULL || st->drain_stopped || d->d.pid != getpid())
+        return 0;                   /* nobody reads it, but who waits for it */
+    return news_know(d->news, session);
+}
+
+void drain_forget(struct state *st, struct vt_session *s)
+{
+    if (s->pid != getpid())
+        return;                     /* of a fork's parent: that number is one of ours here */
+    if (st->drain != NULL)
+        news_forget(st->drain->news, s->watch.id);
 }

@@ -40,13 +40,38 @@ static int set_steal(PyObject *exc, const char *name, PyObject *value)
     return rc;
 }
 
-PyObject *raise_engine(struct state *st, enum vt_rc rc, const struct vt_err *e, PyObject *output)
+void set_detail(PyObject *exc, const char *name, PyObject *value)
+{
+    if (set_steal(exc, name, value) < 0)
+        PyErr_Clear();              /* the failure itself counts more */
+}
+
+PyObject *raise_error(PyObject *exc)
+{
+    if (exc != NULL)
+        PyErr_SetObject((PyObject *)Py_TYPE(exc), exc);
+    Py_XDECREF(exc);
+    return NULL;
+}
+
+static PyObject *describe(PyObject *exc, enum vt_rc rc, const struct vt_err *e, PyObject *words, PyObject *output)
+{
+    if (exc != NULL
+        && set_steal(exc, "code", code_name(rc)) == 0
+        && set_steal(exc, "stage", PyUnicode_FromString(vt_stage_name(e->stage))) == 0
+        && set_steal(exc, "errno", e->sys ? PyLong_FromLong(e->sys) : Py_NewRef(Py_None)) == 0
+        && set_steal(exc, "methods", methods_tuple(e->methods)) == 0
+        && set_steal(exc, "said", PyUnicode_FromString(e->said)) == 0
+        && PyObject_SetAttrString(exc, "detail", words) == 0
+        && PyObject_SetAttrString(exc, "output", output == NULL ? Py_None : output) == 0)
+        return exc;
+    Py_XDECREF(exc);
+    return NULL;
+}
+
+PyObject *engine_error(struct state *st, enum vt_rc rc, const struct vt_err *e, PyObject *output)
 {
     static const struct vt_err nothing;
-    if (rc == VT_INTR) {
-        Py_XDECREF(output);
-        return NULL;
-    }
     if (rc == VT_NOMEM) {
         Py_XDECREF(output);
         return PyErr_NoMemory();
@@ -56,18 +81,10 @@ PyObject *raise_engine(struct state *st, enum vt_rc rc, const struct vt_err *e, 
     const char *text = e->text[0] != '\0' ? e->text : vt_rc_text(rc);
     PyObject *words = PyUnicode_DecodeUTF8(text, (Py_ssize_t)strlen(text), "backslashreplace");
     PyObject *exc = words == NULL ? NULL : PyObject_CallFunctionObjArgs(st->engine_error, words, NULL);
-    if (exc != NULL
-        && set_steal(exc, "code", code_name(rc)) == 0
-        && set_steal(exc, "stage", PyUnicode_FromString(vt_stage_name(e->stage))) == 0
-        && set_steal(exc, "errno", e->sys ? PyLong_FromLong(e->sys) : Py_NewRef(Py_None)) == 0
-        && set_steal(exc, "methods", methods_tuple(e->methods)) == 0
-        && PyObject_SetAttrString(exc, "detail", words) == 0
-        && PyObject_SetAttrString(exc, "output", output == NULL ? Py_None : output) == 0)
-        PyErr_SetObject(st->engine_error, exc);
+    exc = describe(exc, rc, e, words, output);
     Py_XDECREF(words);
-    Py_XDECREF(exc);
     Py_XDECREF(output);
-    return NULL;
+    return exc;
 }
 
 int errors_setup(PyObject *module, struct state *st)

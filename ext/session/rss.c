@@ -1,10 +1,13 @@
 /* rss.c - type Rss: a connection for files to the remote shell server of a Windows guest. */
-#include "state.h"
+#include "argv.h"
+#include "call.h"
 
 #include "transfer/rss.h"
 
 #include <string.h>
 
+/* Its fields are the GIL's.  While busy the connection is the copy's, which works without the
+ * GIL: close() then only says so, and the copy closes at its end. */
 struct rss {
     PyObject_HEAD
     PyObject *module;
@@ -18,8 +21,7 @@ struct rss {
 struct copy {
     struct vt_rss_options o;
     struct vt_rss_result r;
-    struct vt_err e;
-    struct pywait w;
+    struct call c;
     PyObject *on_file, *on_moved;
     double timeout;
 };
@@ -36,33 +38,18 @@ static const char *const doing_names[] = {
     [VT_RSS_RECEIVING] = "receiving", [VT_RSS_AT_FILES] = "files",
 };
 
-static int set_steal(PyObject *exc, const char *name, PyObject *value)
+/* Raises what the call came to, with what this client knows beside it.  said: the server's
+ * words, or NULL for none. */
+static PyObject *raise_rss(struct call *c, enum vt_rss_doing doing, PyObject *said, const struct vt_rss_result *r)
 {
-    int rc = value == NULL ? -1 : PyObject_SetAttrString(exc, name, value);
-    Py_XDECREF(value);
-    return rc;
-}
-
-/* Raises EngineError with what this client knows beside it.  said: the server's words. */
-static PyObject *raise_rss(struct state *st, enum vt_rc rc, const struct vt_err *e, enum vt_rss_doing doing,
-                           PyObject *said, const struct vt_rss_result *r)
-{
-    raise_engine(st, rc, e, NULL);
-    if (!PyErr_ExceptionMatches(st->engine_error)) {
-        Py_DECREF(said);
-        return NULL;
+    PyObject *exc = call_error(c, NULL);
+    if (exc != NULL) {
+        set_detail(exc, "doing", PyUnicode_FromString(doing_names[doing]));
+        set_detail(exc, "filename", PyBytes_FromString(r->path));
+        set_detail(exc, "bytes", PyLong_FromUnsignedLongLong(r->bytes));
+        set_detail(exc, "said", Py_NewRef(said == NULL ? Py_None : said));
     }
-    PyObject *type, *value, *trace;
-    PyErr_Fetch(&type, &value, &trace);
-    PyErr_NormalizeException(&type, &value, &trace);
-    if (set_steal(value, "doing", PyUnicode_FromString(doing_names[doing])) < 0
-        || set_steal(value, "filename", PyBytes_FromString(r->path)) < 0
-        || set_steal(value, "bytes", PyLong_FromUnsignedLongLong(r->bytes)) < 0
-        || PyObject_SetAttrString(value, "said", said) < 0)
-        PyErr_Clear();                  /* the failure itself counts more */
-    Py_DECREF(said);
-    PyErr_Restore(type, value, trace);
-    return NULL;
+    return raise_error(exc);
 }
 
 /* ---- opening and closing ---- */
@@ -105,18 +92,16 @@ static PyObject *open_rss(PyObject *module, PyObject *args, PyObject *kw)
     memset((char *)self + sizeof(PyObject), 0, sizeof *self - sizeof(PyObject));
     self->module = Py_NewRef(module);
     PyObject_GC_Track((PyObject *)self);
-    struct pywait w;
-    struct vt_err e = {0};
-    vt_time deadline = vt_deadline(timeout);
-    pywait_init(&w, st, NULL);
-    pywait_release(&w);
-    enum vt_rc rc = vt_rss_open(host, port, mode, &w.waiter, deadline, &self->c, &doing, &e);
-    pywait_acquire(&w);
-    if (rc == VT_OK)
-        return (PyObject *)self;
+    struct call c;
+    call_init(&c, st, timeout);
+    call_release(&c);
+    c.rc = vt_rss_open(host, port, mode, &c.waiter, c.deadline, &self->c, &doing, &c.e);
+    call_acquire(&c);
+    if (c.rc == VT_OK)
+        return call_result(&c, (PyObject *)self);
     static const struct vt_rss_result nothing;
     Py_DECREF(self);
-    return raise_rss(st, rc, &e, doing, Py_NewRef(Py_None), &nothing);
+    return raise_rss(&c, doing, NULL, &nothing);
 }
 
 /* Whoever copies on it sees its end, and lets it go. */
@@ -150,37 +135,44 @@ static PyObject *rss_close(PyObject *self, PyObject *unused)
 static int on_file(void *ctx, const char *path)
 {
     struct copy *copy = ctx;
-    pywait_acquire(&copy->w);
+    if (copy->c.raised != NULL)
+        return 1;
+    call_acquire(&copy->c);
     PyObject *res = PyObject_CallFunction(copy->on_file, "y", path);
-    int stop = res == NULL;             /* its exception is what the copy ends with */
+    if (res == NULL)
+        call_keep(&copy->c);            /* what the copy ends with */
     Py_XDECREF(res);
-    pywait_release(&copy->w);
-    return stop;
+    call_release(&copy->c);
+    return copy->c.raised != NULL;
 }
 
 static int on_moved(void *ctx, uint64_t counted, uint64_t bytes)
 {
     struct copy *copy = ctx;
-    pywait_acquire(&copy->w);
+    if (copy->c.raised != NULL)
+        return 1;
+    call_acquire(&copy->c);
     PyObject *res = PyObject_CallFunction(copy->on_moved, "KK", (unsigned long long)counted,
                                           (unsigned long long)bytes);
-    int stop = res == NULL;
+    if (res == NULL)
+        call_keep(&copy->c);            /* what the copy ends with */
     Py_XDECREF(res);
-    pywait_release(&copy->w);
-    return stop;
+    call_release(&copy->c);
+    return copy->c.raised != NULL;
 }
 
 /* Takes the connection for a copy; false: an exception is set. */
 static bool copy_begin(struct copy *copy, struct rss *self)
 {
+    call_init(&copy->c, state_of(self->module), copy->timeout);
     if (self->busy) {
         PyErr_SetString(PyExc_RuntimeError, "another thread is copying on this connection");
         return false;
     }
     if (self->c == NULL) {
         static const struct vt_rss_result nothing;
-        vt_fail(&copy->e, VT_CLOSED, VT_STAGE_TRANSFER, 0, "the connection is closed");
-        raise_rss(state_of(self->module), VT_CLOSED, &copy->e, VT_RSS_SENDING, Py_NewRef(Py_None), &nothing);
+        copy->c.rc = vt_fail(&copy->c.e, VT_CLOSED, VT_STAGE_TRANSFER, 0, "the connection is closed");
+        raise_rss(&copy->c, VT_RSS_SENDING, NULL, &nothing);
         return false;
     }
     copy->o.ctx = copy;
@@ -189,28 +181,29 @@ static bool copy_begin(struct copy *copy, struct rss *self)
     if (copy->on_moved != NULL && copy->on_moved != Py_None)
         copy->o.moved = on_moved;
     self->busy = true;
-    pywait_init(&copy->w, state_of(self->module), NULL);
-    pywait_release(&copy->w);
+    call_release(&copy->c);
     return true;
 }
 
-static PyObject *copy_end(struct copy *copy, struct rss *self, enum vt_rc rc)
+static PyObject *copy_end(struct copy *copy, struct rss *self)
 {
-    pywait_acquire(&copy->w);
+    struct call *c = &copy->c;
+    call_acquire(c);
     size_t n;
     const char *said = vt_rss_said(self->c, &n);
     enum vt_rss_doing doing = vt_rss_doing_of(self->c);
-    PyObject *words = rc == VT_REMOTE ? PyBytes_FromStringAndSize(said, (Py_ssize_t)n) : Py_NewRef(Py_None);
+    PyObject *words = c->rc == VT_REMOTE ? PyBytes_FromStringAndSize(said, (Py_ssize_t)n) : Py_NewRef(Py_None);
     self->busy = false;
     if (self->closing || words == NULL)
         let_go(self);
     if (words == NULL)
-        return NULL;
-    if (rc != VT_OK)
-        return raise_rss(state_of(self->module), rc, &copy->e, doing, words, &copy->r);
+        return call_result(c, NULL);
+    PyObject *res = c->rc != VT_OK ? raise_rss(c, doing, words, &copy->r)
+                  : call_result(c, Py_BuildValue("(KKK)", (unsigned long long)copy->r.files,
+                                                 (unsigned long long)copy->r.folders,
+                                                 (unsigned long long)copy->r.bytes));
     Py_DECREF(words);
-    return Py_BuildValue("(KKK)", (unsigned long long)copy->r.files, (unsigned long long)copy->r.folders,
-                         (unsigned long long)copy->r.bytes);
+    return res;
 }
 
 static const char put_doc[] =
@@ -222,42 +215,24 @@ static const char put_doc[] =
     "on_moved(counted, bytes) a few times a second: of all packets, and of files.  timeout: seconds for all of it.  Raises\n"
     "EngineError, with filename, bytes, doing, and said: the server's error (bytes).";
 
-/* The items of a tuple of bytes; free with PyMem_Free. */
-static const char **source_list(PyObject *sources, size_t *n)
-{
-    *n = (size_t)PyTuple_GET_SIZE(sources);
-    const char **list = PyMem_Calloc(*n + 1, sizeof *list);
-    if (list == NULL)
-        PyErr_NoMemory();
-    for (size_t i = 0; list != NULL && i < *n; i++) {
-        char *text;
-        if (PyBytes_AsStringAndSize(PyTuple_GET_ITEM(sources, (Py_ssize_t)i), &text, NULL) < 0) {
-            PyMem_Free(list);
-            return NULL;
-        }
-        list[i] = text;
-    }
-    return list;
-}
-
 static PyObject *rss_put(PyObject *op, PyObject *args, PyObject *kw)
 {
     static char *names[] = {"sources", "target", "stall", "on_file", "on_moved", "timeout", NULL};
     struct copy copy = {.timeout = 600.0};
     PyObject *sources;
     const char *target;
-    size_t n;
     if (!PyArg_ParseTupleAndKeywords(args, kw, "O!y|$dOOd:put", names, &PyTuple_Type, &sources, &target,
                                      &copy.o.stall, &copy.on_file, &copy.on_moved, &copy.timeout))
         return NULL;
-    const char **list = source_list(sources, &n);
+    const char **list = argv_of(sources);
     if (list == NULL)
         return NULL;
-    vt_time deadline = vt_deadline(copy.timeout);
+    size_t n = (size_t)PyTuple_GET_SIZE(sources);
     PyObject *res = NULL;
     if (copy_begin(&copy, of(op))) {
-        enum vt_rc rc = vt_rss_put(of(op)->c, list, n, target, &copy.o, &copy.w.waiter, deadline, &copy.r, &copy.e);
-        res = copy_end(&copy, of(op), rc);
+        copy.c.rc = vt_rss_put(of(op)->c, list, n, target, &copy.o, &copy.c.waiter, copy.c.deadline, &copy.r,
+                               &copy.c.e);
+        res = copy_end(&copy, of(op));
     }
     PyMem_Free(list);
     return res;
@@ -282,11 +257,10 @@ static PyObject *rss_get(PyObject *op, PyObject *args, PyObject *kw)
         return NULL;
     copy.o.bytes_max = bytes_max;
     copy.o.entries_max = entries_max;
-    vt_time deadline = vt_deadline(copy.timeout);
     if (!copy_begin(&copy, of(op)))
         return NULL;
-    enum vt_rc rc = vt_rss_get(of(op)->c, source, target, &copy.o, &copy.w.waiter, deadline, &copy.r, &copy.e);
-    return copy_end(&copy, of(op), rc);
+    copy.c.rc = vt_rss_get(of(op)->c, source, target, &copy.o, &copy.c.waiter, copy.c.deadline, &copy.r, &copy.c.e);
+    return copy_end(&copy, of(op));
 }
 
 static PyMethodDef methods[] = {
@@ -326,18 +300,12 @@ static int rss_traverse(PyObject *op, visitproc visit, void *arg)
     return 0;
 }
 
-static int rss_clear(PyObject *op)
-{
-    Py_CLEAR(of(op)->module);
-    return 0;
-}
-
 static void rss_dealloc(PyObject *op)
 {
     PyTypeObject *type = Py_TYPE(op);
     PyObject_GC_UnTrack(op);
     vt_rss_free(of(op)->c);
-    rss_clear(op);
+    Py_CLEAR(of(op)->module);           /* not before: the methods need its state */
     PyObject_GC_Del(op);
     Py_DECREF(type);
 }
@@ -351,14 +319,9 @@ static PyType_Slot type_slots[] = {
     {Py_tp_methods, methods},
     {Py_tp_getset, attributes},
     {Py_tp_traverse, rss_traverse},
-    {Py_tp_clear, rss_clear},
     {Py_tp_dealloc, rss_dealloc},
     {0, NULL},
 };
-
-#ifndef Py_TPFLAGS_DISALLOW_INSTANTIATION
-#define Py_TPFLAGS_DISALLOW_INSTANTIATION 0     /* 3.9: tp_new is cleared below */
-#endif
 
 static PyType_Spec type_spec = {
     .name = "virtvm._session.Rss",

@@ -6,69 +6,76 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
-#include "compat.h"
+#include "common/compat.h"
 
-#include "command.h"
-#include "drainer.h"
-#include "session.h"
+#include "session/drainer.h"
+#include "session/session.h"
 #include "transport/ssh.h"
 
 #include <stdbool.h>
 
 struct state {
     PyObject *threading;            /* module */
+    unsigned long main_thread;      /* its id, in the process that imported us */
+    pid_t pid;
     PyObject *engine_error;         /* exception type */
     PyTypeObject *session_type;
     PyTypeObject *rss_type;
-    PyObject *drainer_thread;       /* threading.Thread, or NULL */
-    struct vt_drainer drainer;
-    bool has_drainer;
+    PyTypeObject *place_type;
+    struct vt_places *places;       /* where logins wait, and what they left open */
+    struct drain *drain;            /* drain.c; NULL until a session needs it */
+    bool drain_stopped;
 };
 
 struct state *state_of(PyObject *module);
-
-/* ---- wait.c: blocking without the GIL ---- */
-
-/* A wait of one thread: made with the GIL, used without it.  The callbacks that core
- * makes take the GIL back for as long as they run. */
-struct pywait {
-    struct vt_waiter waiter;
-    PyThreadState *thread;          /* while the GIL is released */
-    PyObject *match;                /* callable(bytes) -> truth, borrowed; or NULL */
-    PyObject *session;              /* whose news are told, borrowed; or NULL */
-};
-
-void pywait_init(struct pywait *w, struct state *st, PyObject *match);
-void pywait_release(struct pywait *w);      /* releases the GIL */
-void pywait_acquire(struct pywait *w);      /* takes it back */
-int pywait_match(void *w, const char *line, size_t n);  /* a vt_match_fn */
 
 /* ---- errors.c ---- */
 
 int errors_setup(PyObject *module, struct state *st);
 
-/* Raises what rc means, less VT_INTR, whose exception is set already.  output is a new
- * reference or NULL, and stolen.  Always NULL. */
-PyObject *raise_engine(struct state *st, enum vt_rc rc, const struct vt_err *e, PyObject *output);
+/* What rc means as a new exception, mostly an EngineError; e may be NULL.  output (bytes, or
+ * NULL) is stolen.  NULL: an exception is set that is to be left alone. */
+PyObject *engine_error(struct state *st, enum vt_rc rc, const struct vt_err *e, PyObject *output);
 
-/* ---- session.c, drain.c ---- */
+/* Gives an exception an attribute; value is stolen.  One that can't be made is left out. */
+void set_detail(PyObject *exc, const char *name, PyObject *value);
+
+/* Raises it, and drops the reference; nothing for NULL.  Always NULL. */
+PyObject *raise_error(PyObject *exc);
+
+/* ---- thread.c ---- */
+
+/* Starts a thread in which all signals are blocked, so that Ctrl-C reaches the waiter.  -1: OSError
+ * is set. */
+int thread_start(pthread_t *thread, void *(*body)(void *), void *ctx, const char *name);
+
+/* ---- session.c, news.c, drain.c ---- */
 
 int session_setup(PyObject *module, struct state *st);
 
-/* Calls the session's news callback if there is something new.  With the GIL. */
-void session_tell_news(PyObject *session);
-
-/* The session object of a core session, as a new reference; NULL while it is being
- * deallocated. */
-PyObject *session_object(struct vt_session *s);
+/* Calls the session's news callback if there is something new.  -1: it raised. */
+int session_tell_news(PyObject *session);
 
 /* Attaches a session to the drainer, starting its thread if need be. */
 int drain_attach(PyObject *module, struct state *st, struct vt_session *s);
-void drain_stop(struct state *st);          /* stops the thread and waits for it */
+/* After a login that failed: what it has left open is closed in a while, if nobody comes for
+ * it.  An exception that is set stays so. */
+void drain_kept(PyObject *module, struct state *st);
+
+/* Lets the session's news be told when the drainer reads it, until drain_forget. */
+int drain_know(struct state *st, PyObject *session);
+void drain_forget(struct state *st, struct vt_session *s);
+
+void drain_stop(struct state *st);          /* ends the threads */
+void drain_free(struct state *st);          /* after that, with the module */
+int drain_traverse(struct state *st, visitproc visit, void *arg);
 extern PyMethodDef drain_methods[];
 
 extern PyMethodDef transfer_methods[];      /* transfer.c */
 
 int rss_setup(PyObject *module, struct state *st);
+int crash_setup(PyObject *module);                          /* crash.c */
+int finalized_setup(PyObject *module);                      /* finalized.c */
+int places_setup(PyObject *module, struct state *st);       /* place.c */
 
 #endif

@@ -1,5 +1,6 @@
 /* transfer.c - functions put and get: files and trees over a connection of their own. */
-#include "state.h"
+#include "argv.h"
+#include "call.h"
 
 #include "transfer/transfer.h"
 
@@ -13,7 +14,7 @@ struct job {
     struct vt_ssh_options ssh;
     struct vt_transfer_options o;
     struct vt_transfer_result r;
-    struct pywait w;
+    struct call c;
     const char **list;
     size_t count;
     PyObject *sources, *target, *progress;
@@ -24,76 +25,69 @@ struct job {
 static int on_progress(void *ctx, const char *name, uint64_t done, uint64_t total)
 {
     struct job *j = ctx;
-    pywait_acquire(&j->w);
+    if (j->c.raised != NULL)
+        return 1;
+    call_acquire(&j->c);
     PyObject *res = PyObject_CallFunction(j->progress, "yKK", name, (unsigned long long)done,
                                           (unsigned long long)total);
-    int stop = res == NULL;             /* its exception is what the transfer ends with */
+    if (res == NULL)
+        call_keep(&j->c);               /* what the transfer ends with */
     Py_XDECREF(res);
-    pywait_release(&j->w);
-    return stop;
+    call_release(&j->c);
+    return j->c.raised != NULL;
 }
 
-static const char **source_list(PyObject *sources, size_t *count)
+/* (how many, [the first names]) of what was left behind. */
+static PyObject *left_names(const struct vt_transfer_result *r)
 {
-    Py_ssize_t n = PyTuple_GET_SIZE(sources);
-    const char **list = PyMem_Calloc((size_t)n + 1, sizeof *list);
-    if (list == NULL)
-        PyErr_NoMemory();
-    for (Py_ssize_t i = 0; list != NULL && i < n; i++) {
-        char *text;
-        if (PyBytes_AsStringAndSize(PyTuple_GET_ITEM(sources, i), &text, NULL) < 0) {
-            PyMem_Free(list);
+    Py_ssize_t n = r->left_count < VT_LEFT_NAMES ? (Py_ssize_t)r->left_count : VT_LEFT_NAMES;
+    PyObject *names = PyList_New(n);
+    for (Py_ssize_t i = 0; names != NULL && i < n; i++) {
+        PyObject *name = PyBytes_FromString(r->left[i]);
+        if (name == NULL) {
+            Py_DECREF(names);
             return NULL;
         }
-        list[i] = text;
+        PyList_SET_ITEM(names, i, name);
     }
-    *count = (size_t)n;
-    return list;
+    return names == NULL ? NULL : Py_BuildValue("(KN)", (unsigned long long)r->left_count, names);
 }
 
-static PyObject *result(struct state *st, struct job *j, enum vt_rc rc, const struct vt_err *e)
+static PyObject *result(struct job *j)
 {
-    if (rc == VT_OK)
-        return Py_BuildValue("(KKs)", (unsigned long long)j->r.files, (unsigned long long)j->r.bytes,
-                             j->r.engine);
-    raise_engine(st, rc, e, NULL);
-    PyObject *type, *value, *trace;
-    PyErr_Fetch(&type, &value, &trace);
-    PyErr_NormalizeException(&type, &value, &trace);
-    PyObject *name = PyBytes_FromString(j->r.failed);
-    PyObject *bytes = PyLong_FromUnsignedLongLong(j->r.bytes);
-    PyObject *engine = Py_BuildValue("z", j->r.engine);
-    PyObject *left = PyBytes_FromString(j->r.left);
-    if (value != NULL && name != NULL && bytes != NULL && engine != NULL && left != NULL
-        && type == st->engine_error && PyObject_SetAttrString(value, "filename", name) == 0
-        && PyObject_SetAttrString(value, "bytes", bytes) == 0
-        && PyObject_SetAttrString(value, "engine", engine) == 0)
-        PyObject_SetAttrString(value, "left", left);
-    Py_XDECREF(left);
-    Py_XDECREF(engine);
-    Py_XDECREF(name);
-    Py_XDECREF(bytes);
-    PyErr_Clear();                      /* of the attributes */
-    PyErr_Restore(type, value, trace);
-    return NULL;
+    if (j->c.rc == VT_OK)
+        return call_result(&j->c, Py_BuildValue("(KKs)", (unsigned long long)j->r.files,
+                                                (unsigned long long)j->r.bytes, j->r.engine));
+    PyObject *exc = call_error(&j->c, NULL);
+    if (exc != NULL) {
+        set_detail(exc, "filename", PyBytes_FromString(j->r.failed));
+        set_detail(exc, "bytes", PyLong_FromUnsignedLongLong(j->r.bytes));
+        set_detail(exc, "engine", Py_BuildValue("z", j->r.engine));
+        set_detail(exc, "failures", PyLong_FromUnsignedLongLong(j->r.failures));
+    } else {
+        exc = PyErr_GetRaisedException();       /* a handler's: it, too, says what was left */
+    }
+    set_detail(exc, "left", left_names(&j->r));
+    return raise_error(exc);
 }
 
 static PyObject *run(PyObject *module, struct job *j, transfer_fn transfer)
 {
-    struct state *st = state_of(module);
-    struct vt_err e = {0};
     struct vt_ssh *ssh = NULL;
-    vt_time deadline = vt_deadline(j->timeout), login = vt_deadline(j->login_timeout);
-    pywait_init(&j->w, st, NULL);
-    pywait_release(&j->w);
-    enum vt_rc rc = vt_ssh_login(&j->ssh, &j->w.waiter, login < deadline ? login : deadline, &ssh, &e);
-    if (rc == VT_OK) {
-        rc = transfer(ssh, j->list, j->count, PyBytes_AS_STRING(j->target), &j->o, &j->w.waiter, deadline,
-                      &j->r, &e);
+    struct call *c = &j->c;
+    call_init(c, state_of(module), j->timeout);
+    vt_time login = vt_deadline(j->login_timeout);
+    call_release(c);
+    c->rc = vt_ssh_login(&j->ssh, &c->waiter, login < c->deadline ? login : c->deadline, &ssh, &c->e);
+    if (c->rc == VT_OK) {
+        c->rc = transfer(ssh, j->list, j->count, PyBytes_AS_STRING(j->target), &j->o, &c->waiter, c->deadline,
+                         &j->r, &c->e);
         vt_ssh_free(ssh, false);
     }
-    pywait_acquire(&j->w);
-    return result(st, j, rc, &e);
+    call_acquire(c);
+    if (ssh == NULL)
+        drain_kept(module, state_of(module));
+    return result(j);
 }
 
 static int engine_of(const char *name, enum vt_engine *engine)
@@ -115,21 +109,34 @@ static PyObject *parse_and_run(PyObject *module, PyObject *args, PyObject *kw, t
 {
     static char *names[] = {"host", "port", "user", "password", "sources", "target", "identity_file",
                             "known_hosts", "auth", "times", "links", "stall", "progress",
-                            "login_timeout", "timeout", "engine", "verify", NULL};
+                            "login_timeout", "timeout", "engine", "verify", "passphrase", "sync", "sparse",
+                            "parents", "in_place", "mode", "owner", "is_name", "sudo", NULL};
     struct job j = {.login_timeout = 20.0, .timeout = 600.0, .ssh.hedge = true};
-    int times = 0, links = 0, verify = 0;
-    if (!PyArg_ParseTupleAndKeywords(args, kw, "siszO!S|$zzzppdOddzp", names, &j.ssh.host, &j.ssh.port,
+    int times = 0, links = 0, verify = 0, sync = 0, sparse = 0, parents = 0, in_place = 0, is_name = 0, sudo = 0;
+    j.o.mode = j.o.uid = j.o.gid = -1;
+    if (!PyArg_ParseTupleAndKeywords(args, kw, "siszO!S|$zzzppdOddzpzppppi(ii)pp", names, &j.ssh.host, &j.ssh.port,
                                      &j.ssh.user, &j.ssh.password, &PyTuple_Type, &j.sources, &j.target,
                                      &j.ssh.identity_file, &j.ssh.known_hosts, &j.ssh.auth, &times, &links,
-                                     &j.o.stall, &j.progress, &j.login_timeout, &j.timeout, &j.engine, &verify)
+                                     &j.o.stall, &j.progress, &j.login_timeout, &j.timeout, &j.engine, &verify,
+                                     &j.ssh.passphrase, &sync, &sparse, &parents, &in_place, &j.o.mode, &j.o.uid,
+                                     &j.o.gid, &is_name, &sudo)
         || engine_of(j.engine, &j.o.engine) < 0)
         return NULL;
-    j.list = source_list(j.sources, &j.count);
+    j.list = argv_of(j.sources);
+    j.count = (size_t)PyTuple_GET_SIZE(j.sources);
     if (j.list == NULL)
         return NULL;
+    j.ssh.places = state_of(module)->places;
     j.o.keep_times = times;
     j.o.keep_links = links;
     j.o.verify = verify;
+    j.o.sync = sync;
+    j.o.sparse = sparse;
+    j.o.parents = parents;
+    j.o.in_place = in_place;
+    j.o.is_name = is_name;
+    j.o.sudo = sudo;
+    j.o.sudo_password = j.ssh.password != NULL && j.ssh.password[0] != '\0' ? j.ssh.password : NULL;
     j.o.login = &j.ssh;
     if (j.progress != NULL && j.progress != Py_None) {
         j.o.progress = on_progress;
@@ -143,7 +150,9 @@ static PyObject *parse_and_run(PyObject *module, PyObject *args, PyObject *kw, t
 #define SIGNATURE                                                                                     \
     "($module, /, host, port, user, password, sources, target, *, identity_file=None,\n"              \
     "    known_hosts=None, auth=None, times=False, links=False, stall=0.0, progress=None,\n"          \
-    "    login_timeout=20.0, timeout=600.0, engine=None, verify=False)\n--\n\n"
+    "    login_timeout=20.0, timeout=600.0, engine=None, verify=False,\n"                     \
+    "    passphrase=None, sync=False, sparse=False, parents=False, in_place=False, mode=-1,\n"         \
+    "    owner=(-1, -1), is_name=False, sudo=False)\n--\n\n"
 
 static const char put_doc[] = "put" SIGNATURE
     "Copy local files and trees to a server over SSH; return (files, bytes, engine).\n\n"
@@ -151,7 +160,8 @@ static const char put_doc[] = "put" SIGNATURE
     "\"scp\", or None for SFTP where the server has it, else SCP.  verify: compare SHA-256\n"
     "sums of both sides before a file gets its name.  progress(name, bytes, total) is called a\n"
     "few times a second.  Raises EngineError, whose filename, bytes and engine tell how far\n"
-    "it came, and left what could not be removed (bytes).";
+    "it came.  What ends it, KeyboardInterrupt as well, has left: how many temporary names\n"
+    "could not be removed, and the first of them (int, list of bytes).";
 
 static const char get_doc[] = "get" SIGNATURE
     "Copy files and trees from a server over SSH; return (files, bytes, engine).\n\n"

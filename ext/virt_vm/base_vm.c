@@ -242,12 +242,12 @@ static const char class_doc[] =
     "name: name of the VM (str).\n"
     "params: its params: virt_utils.Params, or any mapping that a method in use can read.";
 
-static int add_all_methods(PyObject *module, PyObject *namespace)
+static int add_all_methods(struct state *st, PyObject *namespace)
 {
     PyMethodDef *const tables[] = {own_methods, vm_login_methods, vm_wait_methods,
                                    vm_guest_methods, vm_virtual_methods};
     for (size_t i = 0; i < sizeof tables / sizeof *tables; i++)
-        if (vm_add_methods(module, namespace, tables[i]) < 0)
+        if (vm_add_methods(st, namespace, "BaseVM", tables[i]) < 0)
             return -1;
     return 0;
 }
@@ -265,7 +265,7 @@ int vm_base_vm_setup(struct state *st)
 {
     PyObject *namespace = PyDict_New(), *class = NULL;
     if (namespace != NULL && add_migration_protos(namespace) == 0
-        && add_all_methods(st->module, namespace) == 0)
+        && add_all_methods(st, namespace) == 0)
         class = vm_make_class("BaseVM", (PyObject *)&PyBaseObject_Type, namespace,
                               "name, params", class_doc);
     int rc = class ? PyModule_AddObjectRef(st->module, "BaseVM", class) : -1;

@@ -3,17 +3,18 @@
  * Made by calling `type`, they have no C struct: instances keep their state in
  * __dict__, mix with any other base, take a new __class__ and pickle.  The functions
  * are builtins bound to the module (that is how they reach its state), made into
- * methods by PyInstanceMethod_New.
+ * methods by method.c.
  */
 #include "state.h"
 
 #define MODULE_NAME "virtvm.virt_vm"
 
-int vm_add_method(PyObject *module, PyObject *namespace, PyMethodDef *def)
+int vm_add_method(struct state *st, PyObject *namespace, const char *class, PyMethodDef *def)
 {
     PyObject *module_name = PyUnicode_FromString(MODULE_NAME);
-    PyObject *function = module_name ? PyCFunction_NewEx(def, module, module_name) : NULL;
-    PyObject *method = function ? PyInstanceMethod_New(function) : NULL;
+    PyObject *function = module_name ? PyCFunction_NewEx(def, st->module, module_name) : NULL;
+    PyObject *method = function ? vm_method_new(st->method_type, function, class, def->ml_name)
+                                : NULL;
     int rc = method ? PyDict_SetItemString(namespace, def->ml_name, method) : -1;
     Py_XDECREF(method);
     Py_XDECREF(function);
@@ -21,10 +22,10 @@ int vm_add_method(PyObject *module, PyObject *namespace, PyMethodDef *def)
     return rc;
 }
 
-int vm_add_methods(PyObject *module, PyObject *namespace, PyMethodDef *defs)
+int vm_add_methods(struct state *st, PyObject *namespace, const char *class, PyMethodDef *defs)
 {
     for (PyMethodDef *def = defs; def->ml_name != NULL; def++)
-        if (vm_add_method(module, namespace, def) < 0)
+        if (vm_add_method(st, namespace, class, def) < 0)
             return -1;
     return 0;
 }

@@ -220,37 +220,38 @@ static PyMethodDef str_defs[EXC_COUNT] = {
 #undef X
 };
 
-static int add_row_methods(PyObject *module, PyObject *namespace, int i)
+static int add_row_methods(struct state *st, PyObject *namespace, int i)
 {
-    if (rows[i].params[0] != '\0' && vm_add_method(module, namespace, &init_defs[i]) < 0)
+    const char *name = rows[i].name;
+    if (rows[i].params[0] != '\0' && vm_add_method(st, namespace, name, &init_defs[i]) < 0)
         return -1;
     if (rows[i].message == NULL && i != EXC_VMDeadError)
         return 0;
-    return vm_add_method(module, namespace, &str_defs[i]);
+    return vm_add_method(st, namespace, name, &str_defs[i]);
 }
 
 /* A class without parameters of its own shows its base's, the root those of Exception. */
-static PyObject *row_class(PyObject *module, int i, PyObject *base)
+static PyObject *row_class(struct state *st, int i, PyObject *base)
 {
     const char *params = i == EXC_VMError ? "*args" : rows[i].params;
     PyObject *namespace = PyDict_New();
     PyObject *class = NULL;
-    if (namespace != NULL && add_row_methods(module, namespace, i) == 0)
+    if (namespace != NULL && add_row_methods(st, namespace, i) == 0)
         class = vm_make_class(rows[i].name, base, namespace,
                               params[0] != '\0' ? params : NULL, rows[i].doc);
     Py_XDECREF(namespace);
     return class;
 }
 
-int vm_errors_setup(PyObject *module)
+int vm_errors_setup(struct state *st)
 {
     PyObject *classes[EXC_COUNT];       /* borrowed from the module */
     for (int i = 0; i < EXC_COUNT; i++) {
         PyObject *base = rows[i].base < 0 ? PyExc_Exception : classes[rows[i].base];
-        PyObject *class = row_class(module, i, base);
+        PyObject *class = row_class(st, i, base);
         if (class == NULL)
             return -1;
-        int rc = PyModule_AddObjectRef(module, rows[i].name, class);
+        int rc = PyModule_AddObjectRef(st->module, rows[i].name, class);
         classes[i] = class;
         Py_DECREF(class);
         if (rc < 0)

@@ -1,19 +1,21 @@
 /* login.c - BaseVM's methods that log in and copy files.
  *
  * Each call behaves as if the method were decorated with error.context_aware, which
- * is looked up at that call like any other name.
+ * is looked up at that call like any other name; the one found at import serves where an
+ * `error` put in later has none.
  */
 #include "state.h"
 
 /* Choices that the calls of old do not carry: params that become keyword arguments
  * of the same name. */
 static const char *const ssh_choices[] = {      /* of logins and transfers */
-    "ssh_identity_file", "ssh_known_hosts", "ssh_auth", NULL,
+    "ssh_identity_file", "ssh_identity_passphrase", "ssh_known_hosts", "ssh_auth", NULL,
 };
-static const char *const login_choices[] = {"ssh_keepalive", NULL};
+static const char *const login_choices[] = {"ssh_keepalive", "shell_output_limit", NULL};
 static const char *const transfer_choices[] = {
     "transfer_engine", "transfer_verify", "transfer_keep_links", "transfer_times",
-    "transfer_stall_timeout", NULL,
+    "transfer_stall_timeout", "transfer_parents", "transfer_sparse", "transfer_sync", "transfer_in_place",
+    "transfer_sudo", NULL,
 };
 
 /* Who logs in where.  Zeroed is empty. */
@@ -362,6 +364,16 @@ static PyObject *make_body(PyObject *module, PyObject *partial, PyMethodDef *def
     return body;
 }
 
+/* The original decorated its methods once, at import. */
+static int keep_context_aware(struct state *st)
+{
+    st->context_aware = vm_global_attr(st, st->n.error, st->n.context_aware);
+    if (st->context_aware == NULL && !PyErr_ExceptionMatches(PyExc_AttributeError))
+        return -1;
+    PyErr_Clear();
+    return 0;
+}
+
 int vm_login_setup(struct state *st)
 {
     PyObject *functools = PyImport_ImportModule("functools");
@@ -372,16 +384,31 @@ int vm_login_setup(struct state *st)
             rc = -1;
     Py_XDECREF(partial);
     Py_XDECREF(functools);
-    return rc;
+    return rc == 0 ? keep_context_aware(st) : rc;
+}
+
+/* error.context_aware; where an error that was put in has none, the one of the import. */
+static PyObject *find_context_aware(struct state *st)
+{
+    PyObject *found = vm_global_attr(st, st->n.error, st->n.context_aware);
+    if (found == NULL && st->context_aware != NULL
+        && PyErr_ExceptionMatches(PyExc_AttributeError)) {
+        PyErr_Clear();
+        found = Py_NewRef(st->context_aware);
+    }
+    return found;
 }
 
 /* error.context_aware(body)(*args, **kwargs) */
 static PyObject *call_aware(PyObject *module, int which, PyObject *args, PyObject *kwargs)
 {
     struct state *st = PyModule_GetState(module);
-    PyObject *aware = vm_invoke(st, st->n.error, st->n.context_aware, st->body[which], NULL);
+    PyObject *decorate = find_context_aware(st);
+    PyObject *aware = decorate ? PyObject_CallFunctionObjArgs(decorate, st->body[which], NULL)
+                               : NULL;
     PyObject *result = aware ? PyObject_Call(aware, args, kwargs) : NULL;
     Py_XDECREF(aware);
+    Py_XDECREF(decorate);
     return result;
 }
 
@@ -391,8 +418,8 @@ PyDoc_STRVAR(login_doc,
 "nic_index: index of the NIC to connect to (int).\n"
 "timeout: seconds to wait for each answer of the guest (int or float).\n"
 "Params used: username, password, shell_prompt, shell_linesep, shell_client,\n"
-"shell_port, status_test_command; ssh_identity_file, ssh_known_hosts, ssh_auth and\n"
-"ssh_keepalive are passed on if given.\n"
+"shell_port, status_test_command; ssh_identity_file, ssh_identity_passphrase,\n"
+"ssh_known_hosts, ssh_auth, ssh_keepalive and shell_output_limit are passed on if given.\n"
 "Raises virt_utils.LoginError or one of its subclasses.");
 
 static PyObject *login(PyObject *module, PyObject *args, PyObject *kwargs)
@@ -422,8 +449,10 @@ PyDoc_STRVAR(copy_files_to_doc,
 "verbose: log what is copied, at debug level (bool).\n"
 "timeout: seconds until the copying must be complete (int or float).\n"
 "Params used: username, password, file_transfer_client, file_transfer_port;\n"
-"ssh_identity_file, ssh_known_hosts, ssh_auth, transfer_engine, transfer_verify,\n"
-"transfer_keep_links, transfer_times and transfer_stall_timeout are passed on if given.\n"
+"ssh_identity_file, ssh_identity_passphrase, ssh_known_hosts, ssh_auth,\n"
+"transfer_engine, transfer_verify,\n"
+"transfer_keep_links, transfer_times, transfer_stall_timeout, transfer_parents,\n"
+"transfer_sparse, transfer_sync, transfer_in_place and transfer_sudo are passed on if given.\n"
 "Raises what the client of virt_utils raises, such as SCPError.");
 
 static PyObject *copy_files_to(PyObject *module, PyObject *args, PyObject *kwargs)

@@ -40,7 +40,8 @@ static int state_setup(struct state *st, PyObject *module)
         return -1;
     NUMBERS(MAKE)
 #undef MAKE
-    return 0;
+    st->method_type = vm_method_type();
+    return st->method_type ? 0 : -1;
 }
 
 static int exec(PyObject *module)
@@ -48,7 +49,7 @@ static int exec(PyObject *module)
     struct state *st = PyModule_GetState(module);
     if (state_setup(st, module) < 0 || import_library(module) < 0
         || import_collaborators(module) < 0
-        || vm_errors_setup(module) < 0 || vm_login_setup(st) < 0 || vm_base_vm_setup(st) < 0)
+        || vm_errors_setup(st) < 0 || vm_login_setup(st) < 0 || vm_base_vm_setup(st) < 0)
         return -1;
     return 0;
 }
@@ -66,16 +67,22 @@ static int traverse(PyObject *module, visitproc visit, void *arg)
 #undef VISIT
     for (int i = 0; i < BODY_COUNT; i++)
         Py_VISIT(st->body[i]);
+    Py_VISIT(st->context_aware);
+    Py_VISIT(st->method_type);
     return 0;
 }
 
-/* Only the bodies can be part of a cycle.  Names and numbers stay until the end: a
+/* Only these can be part of a cycle.  Names and numbers stay until the end: a
  * method may still be called while the cycle is taken apart. */
 static int clear(PyObject *module)
 {
     struct state *st = PyModule_GetState(module);
-    for (int i = 0; st != NULL && i < BODY_COUNT; i++)
+    if (st == NULL)
+        return 0;
+    for (int i = 0; i < BODY_COUNT; i++)
         Py_CLEAR(st->body[i]);
+    Py_CLEAR(st->context_aware);
+    Py_CLEAR(st->method_type);
     return 0;
 }
 

@@ -2,8 +2,9 @@
  *
  * The module's dictionary is the namespace in which collaborators, functions and
  * error classes are looked up at each call, as Python code of a module would do.
- * So nothing of that is kept here: the state holds names and numbers only, and the
- * bodies that error.context_aware is given.
+ * So nothing of that is kept here: the state holds names and numbers, the bodies that
+ * error.context_aware is given, and that decorator as it was at import, for an `error`
+ * that has none.
  *
  * Functions that return PyObject * return a new reference, or NULL with an
  * exception set; those that return int return -1 with an exception set.
@@ -11,7 +12,7 @@
 #ifndef VM_STATE_H
 #define VM_STATE_H
 
-#include "compat.h"
+#include "common/compat.h"
 
 #define NAMES(X) \
     X(CmdError) X(LoginAuthenticationError) X(LoginError) X(TestWarn) \
@@ -21,7 +22,7 @@
     X(error) X(exists) X(exit_status) X(findall) X(find_kernel_crash) \
     X(generate_random_string) X(get_address) X(get_image_filename) X(get_mac_address) \
     X(get_memory_size) X(get_output) X(get_path) X(get_port) X(glob) X(history) \
-    X(instance) X(is_dead) X(isupper) X(logging) X(login) X(lower) X(name) \
+    X(instance) X(is_dead) X(isupper) X(logging) X(login) X(lower) X(monotonic) X(name) \
     X(object_params) X(os) X(params) X(path) X(re) X(remote_login) X(run) \
     X(send_key) X(sendline) X(serial_console) X(serial_login) X(set_linesep) \
     X(set_status_test_command) X(sleep) X(splitlines) X(stderr) X(stdout) X(strftime) \
@@ -43,6 +44,8 @@ struct state {
     NUMBERS(FIELD)
 #undef FIELD
     PyObject *body[BODY_COUNT];
+    PyObject *context_aware;            /* error's at import; NULL if it had none */
+    PyObject *method_type;
 };
 
 #define KEYWORDS(...) ((char *[]){__VA_ARGS__, NULL})
@@ -101,20 +104,26 @@ PyObject *vm_split_lines(struct state *st, PyObject *text);
 
 /* Each file's part of the module. */
 
-int vm_errors_setup(PyObject *module);
+int vm_errors_setup(struct state *st);
 int vm_base_vm_setup(struct state *st);
 int vm_login_setup(struct state *st);   /* makes the bodies */
 
 /* class.c: classes as a class statement makes them, with methods in C. */
 
-/* Makes a method of a function and puts it in a class's namespace.  The function
- * gets the module, then self.  defs ends with a zeroed row. */
-int vm_add_method(PyObject *module, PyObject *namespace, PyMethodDef *def);
-int vm_add_methods(PyObject *module, PyObject *namespace, PyMethodDef *defs);
+/* Makes a method of a function and puts it in the namespace of the class of that name.  The
+ * function gets the module, then self.  defs ends with a zeroed row. */
+int vm_add_method(struct state *st, PyObject *namespace, const char *class, PyMethodDef *def);
+int vm_add_methods(struct state *st, PyObject *namespace, const char *class, PyMethodDef *defs);
 /* type(name, (base,), namespace) with a docstring, and with parameters for
  * inspect.signature to show unless they are NULL. */
 PyObject *vm_make_class(const char *name, PyObject *base, PyObject *namespace,
                         const char *params, const char *doc);
+
+/* method.c: methods that bind as Python functions do. */
+
+PyObject *vm_method_type(void);
+/* function: a builtin that gets the module first, kept; class, name: of the method. */
+PyObject *vm_method_new(PyObject *type, PyObject *function, const char *class, const char *name);
 
 /* Tables of functions, each ended by a zeroed row. */
 extern PyMethodDef vm_image_functions[];

@@ -2,19 +2,24 @@
  *
  * The time is up when the module's time.time() says so; it is asked once for the end
  * and once a round.  How long a try took decides how long to rest after it, and is
- * measured apart, on the monotonic clock: a try that waited by itself needs no rest,
- * one that failed at once (refused, say) is repeated after a short one.
+ * measured apart, by time.monotonic(): a try that waited by itself needs no rest, one
+ * that failed at once (refused, say) is repeated after a short one.
  */
 #include "state.h"
 
 #include <time.h>
 
 #define REST_S 0.25             /* after a try that failed at once */
-#define AUTH_INTERVAL_S 2.0     /* between tries that end in a refused password */
+#define DENIED_MAX 8            /* tries with an account that is denied: faillock counts them */
 #define NEGLIGIBLE_S 0.01       /* a try this short counts as none */
 #define MAX_RUNS 32             /* of history: first and last half are kept */
 #define MAX_REASON 1024         /* characters of one reason in history */
 #define MAX_CONSOLE 2048        /* characters of the serial console's tail */
+
+/* From one try to the next, where those end in a refused password; the last goes on.  OpenSSH
+ * 9.8 and later has a penalty of 5 seconds for each, and shuts out at 15. */
+static const double auth_intervals_s[] = {2.0, 4.0, 6.0};
+#define AUTH_INTERVALS ((Py_ssize_t)(sizeof auth_intervals_s / sizeof *auth_intervals_s))
 
 /* One wait.  Zeroed is empty. */
 struct attempts {
@@ -26,6 +31,7 @@ struct attempts {
     PyObject *end;              /* time.time() at which to stop */
     PyObject *history;          /* list of (count, reason): runs of the same reason */
     Py_ssize_t tries, repeats;  /* repeats: failures that were not logged */
+    Py_ssize_t refused;         /* tries that ended in a refused password */
 };
 
 static void attempts_fini(struct attempts *a)
@@ -34,11 +40,27 @@ static void attempts_fini(struct attempts *a)
     Py_CLEAR(a->history);
 }
 
-static double monotonic(void)
+static double clock_seconds(void)
 {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+/* What the module's time.monotonic() says: whoever replaces `time` moves this clock, too.
+ * The system's clock where that has no such function. */
+static int monotonic(struct attempts *a, double *now)
+{
+    PyObject *seconds = vm_invoke(a->st, a->st->n.time, a->st->n.monotonic, NULL);
+    *now = seconds ? PyFloat_AsDouble(seconds) : 0;
+    Py_XDECREF(seconds);
+    if (!PyErr_Occurred())
+        return 0;
+    if (!PyErr_ExceptionMatches(PyExc_Exception))
+        return -1;                  /* Ctrl-C */
+    PyErr_Clear();
+    *now = clock_seconds();
+    return 0;
 }
 
 static PyObject *log_in(struct attempts *a)
@@ -220,17 +242,23 @@ static int explain(struct attempts *a, PyObject *exc)
     return 0;
 }
 
+/* It is the last: raises it, with what is known. */
+static int give_up(struct attempts *a, PyObject *exc)
+{
+    if (explain(a, exc) < 0)
+        Py_DECREF(exc);
+    else
+        PyErr_SetRaisedException(exc);
+    return -1;
+}
+
 /* The try whose exception is the caller's. */
 static PyObject *last_try(struct attempts *a)
 {
     PyObject *session = log_in(a);
     if (session != NULL)
         return session;
-    PyObject *exc = PyErr_GetRaisedException();
-    if (explain(a, exc) < 0)
-        Py_DECREF(exc);
-    else
-        PyErr_SetRaisedException(exc);
+    give_up(a, PyErr_GetRaisedException());
     return NULL;
 }
 
@@ -252,11 +280,16 @@ static int has_time(struct attempts *a, double *left)
 }
 
 /* How long to rest after a try that took so many seconds. */
-static double rest_after(double took, int refused)
+static double rest_after(struct attempts *a, double took, int refused)
 {
-    if (refused)
-        return took < AUTH_INTERVAL_S ? AUTH_INTERVAL_S - took : 0;
-    return took < REST_S ? REST_S : 0;
+    double interval = REST_S;
+    if (refused) {
+        Py_ssize_t last = AUTH_INTERVALS - 1;
+        interval = auth_intervals_s[a->refused < last ? a->refused : last];
+        a->refused++;
+        return took < interval ? interval - took : 0;
+    }
+    return took < interval ? interval : 0;
 }
 
 static int sleep_for(struct state *st, double seconds)
@@ -277,9 +310,19 @@ static int rest(struct attempts *a, double seconds, double left)
     return seconds > 0 && sleep_for(a->st, seconds) < 0 ? -1 : 1;
 }
 
+/* Whether the account is denied, whatever is given, and was tried often enough; exc tells. */
+static int is_denied(struct attempts *a, PyObject *exc)
+{
+    PyObject *denied = a->refused + 1 < DENIED_MAX ? NULL : PyObject_GetAttrString(exc, "denied");
+    int is = denied ? PyObject_IsTrue(denied) : 0;
+    Py_XDECREF(denied);
+    PyErr_Clear();
+    return is > 0;
+}
+
 /* After a failed try: notes why and rests.  1 to go on, 0 if the time is up, -1 if
  * the exception is not one to catch.  left: seconds to the end as the try began. */
-static int recover(struct attempts *a, double took, double left)
+static int recover(struct attempts *a, double begun, double left)
 {
     PyObject *exc = PyErr_GetRaisedException();
     int caught = is_caught(a, exc);
@@ -287,24 +330,28 @@ static int recover(struct attempts *a, double took, double left)
         PyErr_SetRaisedException(exc);
         return -1;
     }
-    int rc = caught > 0 ? note_failure(a, exc) : -1;
-    if (took < NEGLIGIBLE_S)
-        took = 0;
-    double pause = rc < 0 ? 0 : rest_after(took, a->network && is_refusal(a, exc));
+    int refused = caught > 0 && a->network && is_refusal(a, exc);
+    if (refused && is_denied(a, exc))
+        return give_up(a, exc);
+    double now = begun;
+    int rc = caught > 0 && monotonic(a, &now) == 0 ? note_failure(a, exc) : -1;
+    double took = now - begun < NEGLIGIBLE_S ? 0 : now - begun;
+    double pause = rc < 0 ? 0 : rest_after(a, took, refused);
     Py_DECREF(exc);
     return rc < 0 ? -1 : rest(a, pause, left - took);
 }
 
 static PyObject *keep_trying(struct attempts *a)
 {
-    double left;
+    double left, begun;
     int more;
     while ((more = has_time(a, &left)) > 0) {
-        double begun = monotonic();
+        if ((more = monotonic(a, &begun)) < 0)
+            break;
         PyObject *session = log_in(a);
         if (session != NULL)
             return session;
-        if ((more = recover(a, monotonic() - begun, left)) <= 0)
+        if ((more = recover(a, begun, left)) <= 0)
             break;
     }
     return more < 0 ? NULL : last_try(a);
@@ -346,7 +393,8 @@ PyDoc_STRVAR(wait_for_login_doc,
 "nic_index: index of the NIC to connect to (int).\n"
 "timeout: seconds to keep trying; then follows one last try (int or float).\n"
 "internal_timeout: timeout of each login() (int or float).\n"
-"LoginError and VMError are caught until the last try, whose exception has three\n"
+"LoginError and VMError are caught until the last try (with an account that is denied\n"
+"the eighth), whose exception has three\n"
 "attributes more: tries (int), history (list of (count, text): the reasons in order,\n"
 "equal ones that follow each other counted; middle ones are left out of a long list)\n"
 "and console (last 2 KiB of the serial console, str or None).");

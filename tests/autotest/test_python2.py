@@ -134,6 +134,8 @@ PYTHON3 = {
     "keyword of open": "def half(n):\n    return n / 2, open('/dev/null', encoding='utf-8').close(), map(str, [n])\n",
     "name in a module": "import time\ndef half(n):\n    return n / 2, time.monotonic(), map(str, [n])\n",
     "print to a file": "import sys\ndef half(n):\n    return n / 2, print('', file=sys.stderr), map(str, [n])\n",
+    "keyword of a method": "import os\ndef half(n):\n    os.makedirs('/', exist_ok=True)\n"
+                           "    return n / 2, '', map(str, [n])\n",
     "starred": "a, *b = 1, 2\ndef half(n):\n    return n / 2, b, map(str, [n])\n",
     "super": "class A:\n    def f(self):\n        super().f()\ndef half(n):\n    return n / 2, '', map(str, [n])\n",
 }
@@ -186,6 +188,65 @@ def test_a_file_that_is_both_is_compiled_as_it_is(tmp_path):
 ])
 def test_a_file_that_both_compile_but_take_otherwise_is_python2(tmp_path, text, value):
     assert load(tmp_path, text + "\n").value == value
+
+
+@pytest.mark.parametrize("text", [
+    "def start(name, daemon=False):\n    return 7/2\nvalue = start('x', daemon=True)",
+    "class Run:\n    def makedirs(self, exist_ok=0):\n        return 7/2\nvalue = Run().makedirs(exist_ok=1)",
+    "def print_(**words):\n    return 7/2\nvalue = print_(missing_ok=1, capture_output=2, start_new_session=3)",
+    "value = (7/2, dict(daemon=1, exist_ok=2))[0]"])
+def test_words_of_a_file_s_own_do_not_say_that_it_is_python3(tmp_path, text):
+    assert load(tmp_path, text + "\n").value == 3
+
+
+CHAINS = """
+print ""
+calls = []
+def f(x):
+    calls.append(x)
+    return x
+class A(object):
+    value = 0 < "5" < 10, [1 < n <= "a" for n in (2, None, "b")]
+chains = [0 < "5" < 10, None < f(0) <= f("a") < f([]), 1 < f(0) < f(9), 0 < 1 == f(1) != 2, 0 < 1 in [1, 2],
+          not 3 > f("x") > 1, 2 not in [1] > None, 1 < None is None, 0 < calls is calls, 0 < calls is not calls == 1]
+"""
+
+
+def test_chains_compare_as_single_comparisons_do(tmp_path):
+    """What CPython 2.7 gives: numbers stand before lists, those before texts; a link is asked for once, or never."""
+    module = load(tmp_path, CHAINS)
+    assert module.A.value == (False, [True, False, False])
+    assert module.chains == [False, False, False, True, True, True, True, False, True, False]
+    assert module.calls == [0, "a", [], 0, 1, "x"]
+
+
+ORDERS = [((1, None), (1, 2)), ([1, 2], [1, "a"]), ([[1], None], [[1], [0]]), ((1,), (1, None)), ([None, "x"], [0]),
+          ({"a": None}, {"a": 1}), ({"a": 1}, {"a": None, "b": 0}), ({"a": 1, "b": "x"}, {"a": 1, "c": 0}),
+          ({1: 0}, {"a": 0}), ((1, {"a": None}), (1, {"a": 0}))]
+
+
+@pytest.mark.parametrize("less, more", ORDERS, ids=repr)
+def test_what_holds_unlike_kinds_has_an_order(less, more):
+    """As CPython 2.7 has it, in both directions, and none of the helpers disagrees with another."""
+    from virtvm.autotest.python2 import runtime
+    assert (runtime.cmp(less, more), runtime.cmp(more, less), runtime.cmp(less, less)) == (-1, 1, 0)
+    assert sorted([more, less, more], key=runtime.ordered) == [less, more, more]
+    assert runtime.less(less, more) and not runtime.less(more, less)
+    assert runtime.less_or_equal(less, more) and runtime.greater_or_equal(more, less)
+    assert not runtime.greater(less, more)
+
+
+def test_what_has_no_order_has_one_that_does_not_contradict_itself():
+    from virtvm.autotest.python2 import runtime
+    things = [object(), object(), [object()], 1j, 2j]
+    for a in things:
+        assert [runtime.cmp(a, b) for b in things] == [-runtime.cmp(b, a) for b in things]
+
+
+@pytest.mark.parametrize("text, filled", [
+    ("5, 3", "005"), ("'-5', 4", "-005"), ("1.5, 6", "0001.5"), ("None, 6", "00None")])
+def test_zfill_takes_what_is_no_string(tmp_path, text, filled):
+    assert load(tmp_path, "import string\nprint ''\nvalue = string.zfill(%s)\n" % text).value == filled
 
 
 def test_names_of_python2_are_in_translated_modules_alone(tmp_path):
@@ -335,6 +396,19 @@ def test_a_name_that_leaks_from_a_list_is_told(tmp_path):
     assert (problem.line, problem.message) == (3, "x is known within the list only")
 
 
+@pytest.mark.parametrize("text, lines", [
+    ("l = [i for i in range(3)]; print i\n", [1]), ("l = [i for i in 'a']\ndef f():\n    return i\nprint f()\n", [3]),
+    ("l = [i for i in 'a']\nclass A:\n    x = i\n    def f(self):\n        print i\n", [3, 5]),
+    ("class A:\n    l = [i for i in 'a']\n    print i\n", [3]),
+    ("for i in 'a':\n    l = [i for i in 'a']\nprint i\n", []),
+    ("l = [i for i in 'a']\ndef f(i):\n    print i\n", []), ("l = [i for i in 'a']\nprint [i for i in 'b']\n", [])])
+def test_a_name_that_leaks_from_a_list_outside_of_functions_is_told(tmp_path, text, lines):
+    write(tmp_path, {"sample.py": text})
+    problems = autotest.check([str(tmp_path / "sample.py")])
+    assert [(problem.line, problem.message) for problem in problems] == [
+        (line, "i is known within the list only") for line in lines]
+
+
 @pytest.mark.parametrize("path", SOURCES + sorted(glob.glob(os.path.join(HERE, "shelf", "*.py"))),
                          ids=os.path.basename)
 def test_every_line_stays_where_it_is(path):
@@ -346,3 +420,24 @@ def test_every_line_stays_where_it_is(path):
     assert converted.count("\n") == text.count("\n")
     lines = {node.lineno for node in ast.walk(translate.analyse(text, path).tree) if hasattr(node, "lineno")}
     assert max(lines) <= text.count("\n") + 1
+
+
+@pytest.mark.parametrize("handler, is_python2", [
+    ("except ValueError, e", True), ("except (ValueError, KeyError), e", True), ("except (ValueError), e", True),
+    ("except ValueError, sys.last_value", True), ("except ValueError, e[0]", True), ("except ValueError, (a, b)", True),
+    ("except (ValueError, KeyError)", False), ("except (ValueError, KeyError) as e", False),
+    ("except ((ValueError), (KeyError))", False)])
+def test_exception_and_its_name_stay_python2(handler, is_python2):
+    """Python 3.14 takes `except A, B` for two exceptions."""
+    analysis = translate.analyse("try:\n    f()\n%s:\n    pass\n" % handler, "sample.py")
+    assert analysis.is_python2 == is_python2
+    handler, = analysis.tree.body[0].handlers
+    assert not is_python2 or handler.name
+
+
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="they are two exceptions from Python 3.14 on")
+@pytest.mark.parametrize("kinds, body", [("ValueError, KeyError, OSError", "pass"), ("ValueError, kinds()", "pass"),
+                                         ("ValueError, KeyError", "print(f'{1}')")])
+def test_exceptions_without_parentheses_are_python3s(kinds, body):
+    analysis = translate.analyse("try:\n    f()\nexcept %s:\n    %s\n" % (kinds, body), "sample.py")
+    assert not analysis.is_python2 and analysis.tree.body[0].handlers[0].name is None

@@ -1,6 +1,8 @@
 """aexpect's classes over local processes: the facts recorded of 2011's and of 1.8."""
 
+import contextlib
 import gc
+import glob
 import inspect
 import logging
 import os
@@ -13,8 +15,8 @@ import threading
 import time
 
 import pytest
-from support.waiting import is_running, until
-from virtvm.companions import _reporter, aexpect
+from support.waiting import BUSY, LONG, due, is_running, until
+from virtvm.companions import aexpect
 
 BASH = "exec bash --norc --noprofile"
 
@@ -52,8 +54,7 @@ def test_names():
 
 
 def test_hierarchy():
-    assert aexpect.RemoteSession.__mro__[1:6] == (
-        aexpect.ShellSession, aexpect.Expect, aexpect.Tail, aexpect.Spawn, object)
+    assert aexpect.RemoteSession.__mro__[1:5] == (aexpect.ShellSession, aexpect.Expect, aexpect.Tail, aexpect.Spawn)
     assert not issubclass(aexpect.ShellError, aexpect.ExpectError)
 
 
@@ -121,13 +122,24 @@ def test_keywords_of_both_generations():
         "ssh", "localhost", 22, "root", "test1234")
 
 
+def children():
+    """Process ids of this process's children."""
+    found = set()
+    for path in glob.glob("/proc/[0-9]*/stat"):
+        with contextlib.suppress(OSError), open(path) as f:     # it ended meanwhile
+            if int(f.read().rpartition(")")[2].split()[1]) == os.getpid():
+                found.add(path)
+    return found
+
+
 def test_bad_arguments_start_nothing(tmp_path):
     command = "touch %s/started" % tmp_path
+    before = children()                         # servers of other tests, for instance
     with pytest.raises(LookupError):
         aexpect.Spawn(command, encoding="no such")
     with pytest.raises(re.error):
         aexpect.ShellSession(command, prompt="(")
-    time.sleep(0.1)
+    assert children() <= before                 # nor was a process started that could do so yet
     assert os.listdir(tmp_path) == []
 
 
@@ -148,7 +160,7 @@ def test_attributes_of_a_session(shell):
 
 def test_child_runs_in_a_shell_that_is_its_parent():
     with aexpect.Expect("echo $PPID $TERM; sleep 30") as session:
-        output = session.read_until_output_matches([r"\n"], timeout=5)[1]
+        output = session.read_until_output_matches([r"\n"], timeout=BUSY)[1]
         assert output.split() == [str(os.getpid()), "dumb"] and session.get_pid() != os.getpid()
         with open("/proc/%d/cmdline" % session.get_pid()) as f:
             assert session.id in f.read().split("\0")
@@ -157,7 +169,7 @@ def test_child_runs_in_a_shell_that_is_its_parent():
 def test_child_inherits_folder_and_environment(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SOME_VARIABLE", "of ours")
-    assert aexpect.run_fg("pwd; echo $SOME_VARIABLE; stty size", timeout=10) == (0, "%s\nof ours\n0 0\n" % tmp_path)
+    assert aexpect.run_fg("pwd; echo $SOME_VARIABLE; stty size", timeout=BUSY) == (0, "%s\nof ours\n0 0\n" % tmp_path)
 
 
 @pytest.mark.parametrize("command, expected", [
@@ -167,17 +179,17 @@ def test_child_inherits_folder_and_environment(tmp_path, monkeypatch):
     ("yes | head -1", (0, "y\n")), ("set -o pipefail; yes | head -1", (141, "y\n")), ("", (0, "")),
 ])
 def test_command_lines(command, expected):
-    assert aexpect.run_fg(command, timeout=10) == expected
+    assert aexpect.run_fg(command, timeout=BUSY) == expected
 
 
 def test_bad_syntax_is_status_2():
-    status, output = aexpect.run_fg("if", timeout=10)
+    status, output = aexpect.run_fg("if", timeout=BUSY)
     assert status == 2 and "syntax error" in output
 
 
 @pytest.mark.parametrize("size", [255, 300, 100000, 2500000])
 def test_long_commands(size):
-    status, output = aexpect.run_fg("true %s; echo ${#BASH}" % ("x" * size), timeout=20)
+    status, output = aexpect.run_fg("true %s; echo ${#BASH}" % ("x" * size), timeout=BUSY)
     assert (status, output) == (0, "9\n")
 
 
@@ -199,19 +211,26 @@ def test_status_is_minus_the_signal_that_ended_it():
 
 
 def test_background_child_that_keeps_the_terminal_does_not_delay_the_end():
-    start = time.monotonic()
-    with aexpect.Expect("trap '' HUP; sleep 60 & echo $!") as session:
+    with aexpect.Expect("trap '' HUP; sleep 1000 & echo $!") as session:
         assert session.get_status() == 0
         pid = int(session.get_output())
-        assert time.monotonic() - start < 5 and is_running(pid)
+        assert is_running(pid)
         assert not session.is_alive()
     os.kill(pid, signal.SIGKILL)
 
 
-def test_process_that_lets_go_of_its_terminal_is_alive_until_it_ends():
-    with aexpect.Expect("echo here; exec >/dev/null 2>&1 </dev/null; sleep 0.5; exit 7") as session:
-        until(lambda: "here" in session.get_output())
+def terminals_of(pid):
+    folder = "/proc/%d/fd" % pid
+    return [name for name in os.listdir(folder) if os.readlink(os.path.join(folder, name)).startswith("/dev/pts/")]
+
+
+def test_process_that_lets_go_of_its_terminal_is_alive_until_it_ends(tmp_path):
+    go = tmp_path / "go"
+    os.mkfifo(go)
+    with aexpect.Expect("echo here; exec >/dev/null 2>&1 </dev/null; read x <%s; exit $x" % go) as session:
+        until(lambda: session.get_output() and not terminals_of(session.get_pid()))
         assert session.is_alive()
+        go.write_text("7")
         assert session.get_status() == 7
 
 
@@ -219,7 +238,7 @@ def test_interrupt_works_though_we_ignore_it():
     old = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         with aexpect.Expect("echo ready; exec sleep 60") as session:
-            session.read_until_output_matches(["ready"], timeout=10)
+            session.read_until_output_matches(["ready"], timeout=BUSY)
             session.sendcontrol("c")
             assert session.get_status() == -signal.SIGINT
     finally:
@@ -255,7 +274,7 @@ def test_send_to_the_dead_is_logged_less_its_text(caplog):
     ("}", 29), ("^", 30), ("~", 30), ("_", 31), ("?", 127)])
 def test_sendcontrol(char, byte):
     with aexpect.Expect("stty raw; echo ready; head -c1 | od -An -tu1") as session:
-        session.read_until_output_matches(["ready"], timeout=10)
+        session.read_until_output_matches(["ready"], timeout=BUSY)
         session.sendcontrol(char)
         session.get_status()
         assert session.get_output().split()[-1] == str(byte)
@@ -269,13 +288,13 @@ def test_sendcontrol_of_none_is_a_key_error(shell):
 
 def test_send_ctrl_switches_the_terminal():
     with aexpect.Expect("echo ready; head -c2 | od -An -tu1; read x; echo got $x") as session:
-        session.read_until_output_matches(["ready"], timeout=10)
+        session.read_until_output_matches(["ready"], timeout=BUSY)
         session.send_ctrl("raw")
         session.send("\x03\x04")                # bytes, no signal and no end
-        assert "3   4" in session.read_until_output_matches([r"\d+ +\d+\n"], timeout=10)[1]
+        assert "3   4" in session.read_until_output_matches([r"\d+ +\d+\n"], timeout=BUSY)[1]
         session.send_ctrl("standard")
         session.sendline("it")
-        assert "got it" in session.read_until_output_matches(["got"], timeout=10)[1]
+        assert "got it" in session.read_until_output_matches(["got"], timeout=BUSY)[1]
         session.send_ctrl()
         session.send_ctrl("nonsense")
     session.send_ctrl("raw")
@@ -283,11 +302,15 @@ def test_send_ctrl_switches_the_terminal():
 
 # ---- reports ----
 
-def test_lines_as_they_are_reported():
+def test_lines_as_they_are_reported(tmp_path):
     record = Record()
-    with aexpect.Tail("printf 'one  \\n\\n  two\\t\\nthr'; sleep 0.3; printf 'ee\\n'; exit 4", output_prefix="(p) ",
-                      output_func=record.line, termination_func=record.end, auto_close=True):
-        assert record.done.wait(10)
+    go = tmp_path / "go"
+    os.mkfifo(go)
+    with aexpect.Tail("printf 'one  \\n\\n  two\\t\\nthr'; read x <%s; printf 'ee\\n'; exit 4" % go,
+                      output_prefix="(p) ", output_func=record.line, termination_func=record.end, auto_close=True):
+        until(lambda: "(p) thr" in record.lines)            # it came without an end, and then nothing
+        go.write_text("\n")
+        assert record.done.wait(BUSY)
     assert record.lines == ["(p) one", "(p) ", "(p)   two", "(p) thr", "(p) ee",
                             "(p) (Process terminated with status 4)"]
     assert record.statuses == [4]
@@ -297,7 +320,7 @@ def test_params_stand_before_line_and_status():
     record = Record()
     with aexpect.Tail("echo x", output_func=record.line, output_params=(1, 2),
                       termination_func=record.end, termination_params=("t",), auto_close=True):
-        assert record.done.wait(10)
+        assert record.done.wait(BUSY)
     assert record.lines == [(1, 2, "x"), (1, 2, "(Process terminated with status 0)")]
     assert record.statuses == [("t", 0)]
 
@@ -306,15 +329,19 @@ def test_characters_survive_any_cut():
     record = Record()
     with aexpect.Tail("yes '\u00e4\u00f6\u20ac\U0001f600' | head -20000", output_func=record.line,
                       termination_func=record.end, auto_close=True):
-        assert record.done.wait(20)
-    assert record.lines[:-1] == ["\u00e4\u00f6\u20ac\U0001f600"] * 20000
+        assert record.done.wait(BUSY)
+    # A line that comes with a pause in it, as on a busy machine, is told in two.
+    assert "".join(record.lines[:-1]) == "\u00e4\u00f6\u20ac\U0001f600" * 20000
 
 
 def test_close_waits_for_pending_callbacks():
     record = Record()
+    come, go = threading.Event(), threading.Event()
     with aexpect.Expect("echo a; echo b; echo c; sleep 60", termination_func=record.end,
-                        output_func=lambda line: (time.sleep(0.05), record.line(line))) as session:
-        until(lambda: record.lines)
+                        output_func=lambda line: (come.set(), go.wait(BUSY), record.line(line))) as session:
+        come.wait(BUSY)
+        until(lambda: "c" in session.get_output())
+        threading.Timer(0.05, go.set).start()               # while it is being closed
     assert session.closed
     assert record.lines == ["a", "b", "c", "(Process terminated with status -9)"]
     assert record.statuses == [-9] and session.tail_thread is None
@@ -324,7 +351,7 @@ def test_close_waits_for_pending_callbacks():
 def test_function_that_fails_is_logged_and_reporting_goes_on(wrong, caplog):
     record = Record()
     with aexpect.Tail("echo a; echo b", output_func=wrong, termination_func=record.end, auto_close=True):
-        assert record.done.wait(10)
+        assert record.done.wait(BUSY)
     assert record.statuses == [0] and caplog.text.count("Traceback") == 3
 
 
@@ -334,9 +361,8 @@ def test_close_does_not_wait_for_a_function_that_is_far_behind(monkeypatch, capl
     session = aexpect.Expect("yes", output_func=lambda line: (time.sleep(0.001), record.line(line)),
                              termination_func=record.end)
     until(lambda: len(record.lines) > 10)
-    start = time.monotonic()
     session.close()
-    assert time.monotonic() - start < 5 and "faster than" in caplog.text
+    assert "faster than" in caplog.text
     assert record.lines[-1] == "(Process terminated with status -9)" and record.statuses == [-9]
 
 
@@ -356,10 +382,10 @@ def test_functions_may_use_the_session():
 def test_blocking_function_holds_up_nobody_else():
     go = threading.Event()
     try:
-        with aexpect.Expect("echo a; sleep 60", output_func=lambda line: go.wait(20)):
+        with aexpect.Expect("echo a; sleep 60", output_func=lambda line: go.wait(LONG)):
             record = Record()
             with aexpect.Tail("echo b", termination_func=record.end, auto_close=True):
-                assert record.done.wait(5)
+                assert record.done.wait(BUSY)
             go.set()
     finally:
         go.set()
@@ -373,7 +399,7 @@ def test_output_func_set_later_gets_what_came_before_and_none_silences():
         session.set_output_params(("tag",))
         session.set_output_prefix("> ")
         session.set_output_func(record.line)
-        assert session.tail_thread.name == session.thread_name
+        assert session.tail_thread.name == "virtvm_" + session.thread_name
         until(lambda: ("tag", "> early") in record.lines)
         session.cmd("echo; echo later")
         until(lambda: ("tag", "> later") in record.lines)
@@ -384,10 +410,11 @@ def test_output_func_set_later_gets_what_came_before_and_none_silences():
 
 def test_set_termination_func_on_a_running_session():
     record = Record()
-    with aexpect.Expect("sleep 0.2; exit 5") as session:
+    with aexpect.Expect("read x; exit 5") as session:
         session.set_termination_params(("p",))
         session.set_termination_func(record.end)
-        assert record.done.wait(10)
+        session.sendline()
+        assert record.done.wait(BUSY)
     assert record.statuses == [("p", 5)]
 
 
@@ -417,27 +444,28 @@ def test_stripped_output():
 # ---- run_bg and its kin ----
 
 def test_run_bg_waits_for_timeout_or_end():
-    start = time.monotonic()
-    with aexpect.run_bg("sleep 60", timeout=0.2, auto_close=True) as process:
-        assert 0.2 <= time.monotonic() - start < 5
+    with due(0.2):
+        process = aexpect.run_bg("sleep 1000", timeout=0.2, auto_close=True)
+    with process:
         assert isinstance(process, aexpect.Tail) and process.is_alive()
-    start, record = time.monotonic(), Record()
-    with aexpect.run_bg("echo x; exit 2", record.end, record.line, "p: ", 30, auto_close=True) as process:
-        assert time.monotonic() - start < 20 and process.get_status() == 2
+    record = Record()
+    with aexpect.run_bg("echo x; exit 2", record.end, record.line, "p: ", LONG, auto_close=True) as process:
+        assert process.get_status() == 2
     assert record.lines == ["p: x", "p: (Process terminated with status 2)"] and record.statuses == [2]
 
 
 def test_run_fg_returns_status_and_output_and_kills_at_the_timeout():
-    assert aexpect.run_fg("echo x; exit 2", timeout=20) == (2, "x\n")
+    assert aexpect.run_fg("echo x; exit 2", timeout=BUSY) == (2, "x\n")
     record = Record()
-    assert aexpect.run_fg("echo $$; exec sleep 60", record.line, "p: ", timeout=0.5) == (
-        None, record.lines[0][3:] + "\n")
+    with due(3):
+        result = aexpect.run_fg("echo $$; exec sleep 1000", record.line, "p: ", timeout=3)
+    assert result == (None, record.lines[0][3:] + "\n")
     assert not is_running(int(record.lines[0][3:]))
     assert record.lines[-1] == "p: (Process terminated with status -9)"
 
 
 def test_run_tail():
-    with aexpect.run_tail("echo x", timeout=20, auto_close=True) as process:
+    with aexpect.run_tail("echo x", timeout=BUSY, auto_close=True) as process:
         assert type(process) is aexpect.Tail and process.get_output() == "x\n"
 
 
@@ -446,19 +474,19 @@ def test_run_tail():
 @pytest.fixture
 def cat():
     with aexpect.Expect("stty -icanon; echo ready; exec cat") as session:
-        session.read_until_output_matches(["ready"], timeout=10)
-        session.read_nonblocking(0, 5)
+        session.read_until_output_matches(["ready"], timeout=BUSY)
+        session.read_nonblocking(0, BUSY)
         yield session
 
 
 def test_first_pattern_of_the_list_wins(cat):
     cat.send("abc")
-    assert cat.read_until_output_matches([None, "", "zzz", re.compile("c"), "a"], timeout=5) == (3, "abc")
+    assert cat.read_until_output_matches([None, "", "zzz", re.compile("c"), "a"], timeout=BUSY) == (3, "abc")
 
 
 def test_all_that_was_read_is_returned_and_consumed(cat):
     cat.send("one two three")
-    assert cat.read_until_output_matches(["one"], timeout=5) == (0, "one two three")
+    assert cat.read_until_output_matches(["one"], timeout=BUSY) == (0, "one two three")
     with pytest.raises(aexpect.ExpectTimeoutError) as info:
         cat.read_until_output_matches(["two", "x"], timeout=0.2)
     assert info.value.args == (["two", "x"], "") == (info.value.patterns, info.value.output)
@@ -476,10 +504,10 @@ def test_timeout_texts(cat, patterns, text):
 def test_filters_of_both_spellings(cat):
     for keyword in ("filter", "filter_func"):
         cat.send("abc")
-        assert cat.read_until_output_matches(["^C"], timeout=5, **{keyword: lambda text: text.upper()[2:]}) == (
+        assert cat.read_until_output_matches(["^C"], timeout=BUSY, **{keyword: lambda text: text.upper()[2:]}) == (
             0, "abc")
     cat.send("abc")
-    assert cat.read_until_output_matches(["^C"], lambda text: text.upper()[2:], 5) == (0, "abc")
+    assert cat.read_until_output_matches(["^C"], lambda text: text.upper()[2:], BUSY) == (0, "abc")
     with pytest.raises(TypeError):
         cat.read_until_output_matches(["x"], nonsense=1)
 
@@ -493,20 +521,35 @@ def test_match_func_decides(cat):
 
 @pytest.mark.parametrize("text, line", [
     ("", ""), (" \n\t\n", ""), ("one", "one"), ("one\ntwo \n \n", "two "), ("x\n" * 5000 + "last $ ", "last $ "),
-    ("x\n" + "long " * 2000, "long " * 2000), ("a\nb" + "\n \n" * 3000, "b"),
+    ("x\n" + "long " * 2000, ("long " * 2000)[-4096:]), ("a\nb" + "\n \n" * 3000, "b"),
     ("\x1b]0;" + "t" * 9000 + "\x07one", "one"), ("x\n" * 5000 + "\x1b[1mbold\x1b[0m$ \n\n", "bold$ "),
 ], ids=range(9))
 def test_last_line_wherever_it_begins(text, line):
     assert aexpect.Expect._last_line(text) == line
 
 
+@pytest.mark.parametrize("unit", ["x", "x ", "\n", " \n", "\x1b[m", "\x1b[m\n", "\r"], ids=range(7))
+def test_last_line_and_word_have_a_bound(unit):
+    # What a pattern sees has one, and so has what is looked through for it.
+    class Text(str):
+        cut = 0
+
+        def __getitem__(self, part):
+            Text.cut += len(range(*part.indices(len(self))))
+            return str(self)[part]
+
+    text = Text(unit * (32 << 20 >> len(unit)))
+    assert len(aexpect.Expect._last_line(text)) <= 4096 and len(aexpect.Expect._last_word(text)) <= 65536
+    assert Text.cut < 8 << 20
+
+
 def test_last_line_and_last_word_and_any_line(cat):
     cat.send("first\nlast words  \n\n")
-    assert cat.read_until_last_line_matches(["first", "^last words  $"], 5)[0] == 1
+    assert cat.read_until_last_line_matches(["first", "^last words  $"], BUSY)[0] == 1
     cat.send("first\nlast words  \n\n")
-    assert cat.read_until_last_word_matches(["^last", "^words$"], 5)[0] == 1
+    assert cat.read_until_last_word_matches(["^last", "^words$"], BUSY)[0] == 1
     cat.send("one\ntwo\nthree")
-    assert cat.read_until_any_line_matches(["^four$", "^two$", "^one$"], 5)[0] == -2
+    assert cat.read_until_any_line_matches(["^four$", "^two$", "^one$"], BUSY)[0] == -2
     cat.send(" \n ")
     with pytest.raises(aexpect.ExpectTimeoutError):
         cat.read_until_last_word_matches(["x"], 0.2)
@@ -522,7 +565,7 @@ def test_static_matchers():
 def test_bad_patterns_and_timeouts_raise(cat):
     cat.send("x")
     with pytest.raises(re.error):
-        cat.read_until_output_matches(["("], timeout=5)
+        cat.read_until_output_matches(["("], timeout=BUSY)
     with pytest.raises(TypeError):
         cat.read_until_output_matches(["x"], timeout=None)
 
@@ -530,12 +573,11 @@ def test_bad_patterns_and_timeouts_raise(cat):
 def test_match_in_what_the_dead_left():
     with aexpect.Expect("echo last words; exit 3") as session:
         session.get_status()
-        assert session.read_until_output_matches(["words"], timeout=5) == (0, "last words\n")
+        assert session.read_until_output_matches(["words"], timeout=BUSY) == (0, "last words\n")
         for _ in range(2):
-            start = time.monotonic()
             with pytest.raises(aexpect.ExpectProcessTerminatedError) as info:
-                session.read_until_output_matches(["more"], timeout=30)
-            assert info.value.status == 3 and time.monotonic() - start < 5
+                session.read_until_output_matches(["more"], timeout=LONG)
+            assert info.value.status == 3
         assert str(info.value) == (
             "Process terminated while looking for pattern 'more'    (status: 3,    output: '')")
         assert session.read_nonblocking() == ""
@@ -544,34 +586,41 @@ def test_match_in_what_the_dead_left():
 def test_print_func_gets_lines_of_each_piece(cat):
     lines = []
     cat.send("one\ntwo")
-    cat.read_until_output_matches(["two"], timeout=5, print_func=lines.append)
+    cat.read_until_output_matches(["two"], timeout=BUSY, print_func=lines.append)
     assert lines == ["one", "two"]
 
 
 def test_endless_output_obeys_the_timeout():
     with aexpect.Expect("yes") as session:
-        start = time.monotonic()
-        with pytest.raises(aexpect.ExpectTimeoutError):
+        with due(0.3), pytest.raises(aexpect.ExpectTimeoutError):
             session.read_until_output_matches(["never"], timeout=0.3)
-        assert time.monotonic() - start < 10
+
+
+def send_and_see(session, text):
+    """Send, and wait until that has come back."""
+    seen = session.get_output()
+    session.send(text)
+    until(lambda: session.get_output() == seen + text)
 
 
 def test_read_nonblocking_of_both_generations(cat):
-    cat.send("x")
+    send_and_see(cat, "x")
     assert cat.read_nonblocking(0.2) == "x"
-    cat.send("y")
+    send_and_see(cat, "y")
     assert cat.read_nonblocking(timeout=0.2) == "y"         # 2011: the silence
-    start = time.monotonic()
-    assert cat.read_nonblocking(5, 0.2) == ""               # 1.8: silence, and the limit
-    assert cat.read_nonblocking(internal_timeout=5, timeout=0.2) == ""
-    assert time.monotonic() - start < 4
+    with due(0.2):
+        assert cat.read_nonblocking(LONG, 0.2) == ""        # 1.8: silence, and the limit
+    with due(0.2):
+        assert cat.read_nonblocking(internal_timeout=LONG, timeout=0.2) == ""
 
 
 def test_character_that_comes_in_two_reads():
     with aexpect.Expect(r"printf '\303'; read x; printf '\244\n'") as session:
-        first = session.read_nonblocking(0.3)
+        until(session.get_output)
+        first = session.read_nonblocking(0)
         session.sendline()
-        assert first + session.read_nonblocking(0.5) == "\u00e4\n"
+        session.get_status()
+        assert first + session.read_nonblocking(0) == "\u00e4\n"
 
 
 # ---- ShellSession ----
@@ -589,9 +638,9 @@ def test_ok_status_and_ignored_errors(shell):
     with pytest.raises(aexpect.ShellCmdError):
         shell.cmd("true", ok_status=[1])
     assert shell.cmd("echo x; (exit 5)", ok_status=[0, 5]) == "x\n"
-    assert shell.cmd("sleep 60", timeout=0.3, ignore_all_errors=True) is None
+    assert shell.cmd("sleep 1000", timeout=0.3, ignore_all_errors=True) is None
     shell.sendcontrol("c")
-    shell.read_up_to_prompt(5)
+    shell.read_up_to_prompt(BUSY)
     with pytest.raises((AttributeError, TypeError)):
         shell.cmd(None, ignore_all_errors=True)
     assert shell.cmd("exit", ignore_all_errors=True) is None
@@ -600,12 +649,12 @@ def test_ok_status_and_ignored_errors(shell):
 
 def test_causes_and_texts_of_shell_errors(shell):
     with pytest.raises(aexpect.ShellTimeoutError) as info:
-        shell.cmd_output("echo x; sleep 60", timeout=0.4)
-    assert info.value.args == ("echo x; sleep 60", "x\n")
+        shell.cmd_output("echo x; sleep 1000", timeout=3)
+    assert info.value.args == ("echo x; sleep 1000", "x\n")
     assert isinstance(info.value.__cause__, aexpect.ExpectTimeoutError)
     assert str(aexpect.ShellError("c", "o")) == "Could not execute shell command 'c'    (output: 'o')"
     shell.sendcontrol("c")
-    shell.read_up_to_prompt(5)
+    shell.read_up_to_prompt(BUSY)
     with pytest.raises(aexpect.ShellProcessTerminatedError) as info:
         shell.cmd_output("exit 6")
     assert isinstance(info.value.__cause__, aexpect.ExpectProcessTerminatedError)
@@ -616,18 +665,16 @@ def test_a_dead_or_closed_shell_says_so_at_once(shell):
     shell.cmd("echo before")
     shell.sendline("exit 4")
     until(lambda: not shell.is_alive())
-    start = time.monotonic()
     with pytest.raises(aexpect.ShellProcessTerminatedError) as info:
-        shell.cmd("true")
+        shell.cmd("true", timeout=LONG)
     assert info.value.status == 4 and info.value.output == ""
-    assert not shell.is_responsive()
+    assert not shell.is_responsive(LONG)
     shell.close()
     with pytest.raises(aexpect.ShellProcessTerminatedError):
-        shell.cmd("true")
+        shell.cmd("true", timeout=LONG)
     with pytest.raises(aexpect.ExpectProcessTerminatedError):
-        shell.read_up_to_prompt()
-    assert not shell.is_responsive() and shell.read_nonblocking() == ""
-    assert time.monotonic() - start < 5
+        shell.read_up_to_prompt(LONG)
+    assert not shell.is_responsive(LONG) and shell.read_nonblocking(LONG) == ""
 
 
 def test_print_func_gets_the_commands_lines_alone(shell):
@@ -655,22 +702,22 @@ def test_line_removers():
     assert session.remove_last_nonempty_line("prompt") == ""
 
 
-def test_is_responsive_is_quick(shell):
-    start = time.monotonic()
-    assert shell.is_responsive()
-    assert time.monotonic() - start < 0.5
+def test_is_responsive_ends_with_the_answer(shell):
+    assert shell.is_responsive(LONG)
 
 
 # ---- closing ----
 
-def test_close_kills_the_whole_tree(shell):
-    pids = [int(pid) for pid in shell.cmd("sleep 60 & (sleep 60 & setsid sleep 60 & echo $!; exec sleep 60) &"
-                                          " sleep 0.3; pgrep -P $$; ps -o pid= --ppid $(pgrep -P $$ | tr '\\n' ,)0",
-                                          ok_status=[0, 1]).split() if pid.isdigit()]
-    running = [pid for pid in pids if is_running(pid)]
-    assert len(running) >= 4
+def test_close_kills_the_whole_tree(shell, tmp_path):
+    file = tmp_path / "pids"
+    shell.cmd("(setsid sleep 1000 & echo $!; sleep 1000 & echo $!; echo $BASHPID; exec sleep 1000) >>%s &" % file)
+    shell.cmd("sleep 1000 & echo $! >>%s" % file)
+    pids = until(lambda: len(file.read_text().split("\n")) == 5 and [int(pid) for pid in file.read_text().split()])
+    until(lambda: any(os.getsid(pid) == pid for pid in pids))       # it has left the shell's session
+    assert all(map(is_running, pids + [shell.get_pid()]))
+    pids.append(shell.get_pid())
     shell.close()
-    until(lambda: not any(map(is_running, running)), 2)
+    until(lambda: not any(map(is_running, pids)))
 
 
 def test_close_by_a_signal_and_what_survives_it():
@@ -688,7 +735,7 @@ def test_closed_session(shell):
     shell.close()
     assert not is_running(pid)
     assert (shell.get_pid(), shell.get_status(), shell.get_output(), shell.get_stripped_output()) == (
-        None, None, "", "")
+        None, None, None, None)
     assert not shell.is_alive() and shell.closed
 
 
@@ -727,17 +774,16 @@ def test_auto_close_that_is_switched_off_leaves_the_process():
     assert not is_running(pid) and not aexpect._left_running
 
 
-def test_garbage_is_closed_by_whoever_finds_it(monkeypatch):
+def test_garbage_is_closed_by_whoever_finds_it():
     """The drainer's thread, for one, when it has just read that very session."""
-    tell = _reporter.Source.tell
-    monkeypatch.setattr(_reporter.Source, "tell", lambda source: (gc.collect(), tell(source)))
     gc.disable()
     try:
         session = aexpect.Expect("while :; do echo x; sleep 0.01; done", output_func=lambda line: None)
-        session.me, pid, name = session, session.get_pid(), session.thread_name
+        session._source.listen(gc.collect)
+        session.me, pid, name = session, session.get_pid(), "virtvm_" + session.thread_name
         del session
         until(lambda: not is_running(pid))
-        until(lambda: name not in [thread.name for thread in threading.enumerate()], 4)
+        until(lambda: name not in [thread.name for thread in threading.enumerate()])
     finally:
         gc.enable()
 
@@ -771,7 +817,7 @@ def test_another_object_of_the_same_id(shell):
     assert other.cmd("echo $x") == "5\n" and "seen\n" in other.get_output()
     assert other.get_pid() == shell.get_pid()
     other.close()
-    assert not shell.is_alive() and shell.get_output() == "" and not shell.closed
+    assert not shell.is_alive() and shell.get_output() is None and not shell.closed
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))

@@ -9,7 +9,7 @@ import weakref
 
 import pytest
 
-from contract_fakes import Calls, GuestVM, Namespace, RecordingParams
+from support.fakes import Calls, GuestVM, Namespace, RecordingParams
 from virtvm import virt_vm
 from virtvm.companions import virt_utils
 

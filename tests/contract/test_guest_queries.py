@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given, strategies as st
 
-from contract_fakes import Calls, FakeSession, Namespace, RecordingParams
+from support.fakes import Calls, FakeSession, Namespace, RecordingParams
 from virtvm import virt_vm
 
 

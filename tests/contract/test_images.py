@@ -10,7 +10,7 @@ import subprocess
 import pytest
 from hypothesis import given, strategies as st
 
-from contract_fakes import Calls, Namespace, RecordingParams
+from support.fakes import Calls, Namespace, RecordingParams
 from virtvm import virt_vm
 from virtvm.companions import error, virt_utils
 

@@ -6,7 +6,7 @@ import time
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from contract_fakes import FakeConsole
+from support.fakes import FakeConsole
 from virtvm import virt_vm
 
 REFERENCE = re.compile(r"BUG:.*---\[ end trace .* \]---", re.DOTALL | re.MULTILINE)
@@ -60,9 +60,18 @@ PIECES = ["BUG:", "BUG", "B", ":", "---[ end trace ", "---", "--", "-", "[ end t
           "\u0142", "\u022d", "\u205b"]
 
 
-@settings(max_examples=1500, deadline=None)
-@given(st.lists(st.sampled_from(PIECES), max_size=40).map("".join))
+OUTPUTS = st.lists(st.sampled_from(PIECES), max_size=40).map("".join)
+
+
+@given(OUTPUTS)
 def test_same_as_reference(output):
+    assert find(output) == reference(output)
+
+
+@pytest.mark.once
+@settings(max_examples=1500)
+@given(OUTPUTS)
+def test_same_as_reference_many_times(output):
     assert find(output) == reference(output)
 
 
@@ -75,9 +84,9 @@ def test_same_as_reference_in_long_logs(output, before):
 def test_time_is_linear():
     """The regular expression needs minutes for this log."""
     log = "BUG:" + "---[ end trace  ]-- \u4e2d" * 400000
-    begun = time.monotonic()
+    begun = time.process_time()
     assert find(log) is None
-    assert time.monotonic() - begun < 5
+    assert time.process_time() - begun < 5
 
 
 def test_no_console():

@@ -7,7 +7,7 @@ import threading
 import pytest
 from hypothesis import given, strategies as st
 
-from contract_fakes import Calls, FakeSession, GuestVM, Namespace, RecordingParams
+from support.fakes import Calls, FakeSession, GuestVM, Namespace, RecordingParams
 from virtvm import virt_vm
 from virtvm.companions import error, virt_utils
 
@@ -33,10 +33,11 @@ def guest(calls, cls=GuestVM, **params):
     return vm
 
 
-CHOICES_SSH = [("ssh_identity_file",), ("ssh_known_hosts",), ("ssh_auth",)]
-CHOICES_LOGIN = [("ssh_keepalive",)]
+CHOICES_SSH = [("ssh_identity_file",), ("ssh_identity_passphrase",), ("ssh_known_hosts",), ("ssh_auth",)]
+CHOICES_LOGIN = [("ssh_keepalive",), ("shell_output_limit",)]
 CHOICES_TRANSFER = [("transfer_engine",), ("transfer_verify",), ("transfer_keep_links",),
-                    ("transfer_times",), ("transfer_stall_timeout",)]
+                    ("transfer_times",), ("transfer_stall_timeout",), ("transfer_parents",),
+                    ("transfer_sparse",), ("transfer_sync",), ("transfer_in_place",), ("transfer_sudo",)]
 
 
 # login

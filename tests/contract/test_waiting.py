@@ -1,18 +1,18 @@
 """wait_for_login and wait_for_serial_login: the contract, the pace, what they tell."""
 
 import logging
-import time
 
 import pytest
 
-from contract_fakes import Calls, FakeConsole, Namespace
+from support.fakes import Calls, FakeConsole, Namespace
+from support.waiting import due
 from virtvm import virt_vm
 from virtvm.companions import virt_utils
 from virtvm.companions.virt_utils import LoginAuthenticationError, LoginError, LoginTimeoutError
 
 
 class Clock:
-    """Stands for the module `time`: sleeping is what makes its time pass."""
+    """Stands for the module `time`: its time passes by sleeping, and by tries that take some."""
 
     def __init__(self, now=1000.0):
         self.now = now
@@ -21,6 +21,9 @@ class Clock:
 
     def time(self):
         self.reads += 1
+        return self.now
+
+    def monotonic(self):
         return self.now
 
     def sleep(self, seconds):
@@ -48,7 +51,8 @@ class TriedVM(virt_vm.BaseVM):
 
     def _next(self, name, args, kwargs):
         self.tries.append((name, args, kwargs))
-        time.sleep(self.took)
+        if self.took:
+            virt_vm.time.now += self.took
         outcome = self.outcomes.pop(0) if len(self.outcomes) > 1 else self.outcomes[0]
         if isinstance(outcome, BaseException):
             raise outcome
@@ -199,27 +203,65 @@ def test_rest_ends_with_the_time(clock):
     assert clock.sleeps == pytest.approx([0.25, 0.25, 0.1], abs=1e-9)
 
 
-def test_refused_password_is_tried_every_two_seconds(clock):
+def test_refused_password_is_tried_after_two_four_and_six_seconds(clock):
     error = LoginAuthenticationError("Got password prompt twice", "")
     with pytest.raises(LoginAuthenticationError):
-        TriedVM(error).wait_for_login(timeout=5)
-    assert clock.sleeps == pytest.approx([2, 2, 1], abs=0.05)
-    assert all(seconds <= 2 for seconds in clock.sleeps)
+        TriedVM(error).wait_for_login(timeout=21)
+    assert clock.sleeps == pytest.approx([2, 4, 6, 6, 3], abs=1e-9)
+
+
+def test_other_failures_between_refused_passwords_do_not_hasten_them(clock):
+    error = LoginAuthenticationError("Got password prompt twice", "")
+    TriedVM(error, refused, error, error, "session").wait_for_login()
+    assert clock.sleeps == pytest.approx([2, 0.25, 4, 6], abs=1e-9)
+
+
+def test_denied_account_is_tried_eight_times(clock):
+    error = LoginAuthenticationError("Authentication refused", "")
+    error.denied = True
+    vm, reason = TriedVM(error), str(error)
+    with pytest.raises(LoginAuthenticationError) as caught:
+        vm.wait_for_login(timeout=600)
+    assert len(vm.tries) == caught.value.tries == 8
+    assert caught.value.history == [(8, reason)]
+    assert clock.sleeps == pytest.approx([2, 4, 6, 6, 6, 6, 6], abs=1e-9)
+
+
+def test_account_that_is_denied_for_a_while(clock):
+    error = LoginAuthenticationError("Authentication refused", "")
+    error.denied = True
+    assert TriedVM(error, error, "session").wait_for_login() == "session"
 
 
 def test_refused_password_counts_what_the_try_took(clock):
     error = LoginAuthenticationError("Got password prompt twice", "")
     TriedVM(error, "session", took=0.5).wait_for_login(timeout=50)
-    assert clock.sleeps == pytest.approx([1.5], abs=0.2)
+    assert clock.sleeps == pytest.approx([1.5], abs=1e-9)
 
 
 def test_real_time():
     vm = TriedVM(refused)
-    begun = time.monotonic()
-    with pytest.raises(LoginError):
+    with due(0.55), pytest.raises(LoginError):      # of a clock that may be set
         vm.wait_for_login(timeout=0.6)
-    assert 0.55 < time.monotonic() - begun < 2
-    assert len(vm.tries) == 4
+    assert 2 <= len(vm.tries) <= 4                  # fewer where the machine had no time for it
+
+
+@pytest.mark.parametrize("monotonic", [None, lambda: "no number", lambda: 1 / 0])
+def test_clock_that_has_no_monotonic_time(clock, monotonic):
+    clock.monotonic = monotonic
+    assert TriedVM(refused, "session").wait_for_login(timeout=50) == "session"
+    assert clock.sleeps in ([0.25], [])     # by the system's clock: none after a try that took long
+
+
+def test_interrupt_while_the_clock_is_read_passes(clock):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    clock.monotonic = interrupted
+    vm = TriedVM("session")
+    with pytest.raises(KeyboardInterrupt):
+        vm.wait_for_login()
+    assert vm.tries == []
 
 
 # What is told

@@ -9,7 +9,7 @@
 #ifndef CHECK_H
 #define CHECK_H
 
-#include "err.h"
+#include "base/err.h"
 
 #include <signal.h>
 #include <stdatomic.h>
@@ -18,6 +18,8 @@
 #include <unistd.h>
 
 static atomic_int check_count, check_failed;      /* tests check in several threads */
+
+#define CHECK_SECONDS 800       /* what a file of tests may take: ends one that hangs */
 
 struct check_test { const char *name; void (*run)(void); };
 
@@ -79,7 +81,7 @@ static inline int check_main(const char *file, const struct check_test *tests, s
 {
     setvbuf(stdout, NULL, _IOLBF, 0);
     signal(SIGPIPE, SIG_IGN);
-    alarm(60);                          /* a test that hangs is a failure */
+    alarm(CHECK_SECONDS);               /* a test that hangs is a failure */
     for (size_t i = 0; i < n; i++) {
         int before = check_failed;
         tests[i].run();

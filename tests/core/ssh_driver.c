@@ -2,16 +2,23 @@
  *
  *   ssh_driver host=H port=N user=U [option=value...] [action [argument...] ,]...
  *
- * Options: password identity known_hosts auth hedge compress keepalive timeout (seconds, of
- * each action too) interrupt_ms.  Actions end with a comma: login is done first, then
+ * Options: password identity passphrase known_hosts auth hedge keepalive timeout
+ * (seconds, of each action too) interrupt_ms; with hedge also canary (a port, of 127.0.0.1), told
+ * (1: of a place on user networking, 2: on a direct way), told_host (by that name), pace (of the
+ * waiting), logins (tries until one succeeds).  Actions end with a comma: login is done first, then
  *   exec COMMAND [INPUT]     shell TEXT (types it, prints until the end)
+ *   open TEXT (instead of the login: login and shell in one, as often as logins says; from the second one
+ *   on with then_password, if that is given; with threads: in so many at once, whose ends alone are told;
+ *   with again: all of it so many times more)
  *   put TARGET SOURCE...     get TARGET SOURCE...
  * with engine (sftp scp) verify keep_times keep_links stall (seconds) stop_at (bytes: interrupts the transfer).
  * Prints `key: value` lines, one block for each step, with bytes escaped as \xNN.
  */
+#include "transport/boot.h"
 #include "transfer/transfer.h"
 #include "transport/ssh.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +32,9 @@ struct driver {
     struct vt_transfer_options transfer;
     uint64_t stop_at;
     unsigned told;
+    int canary, place, logins, threads, again;
+    const char *told_host;          /* else the host */
+    const char *then_password, *text;
 };
 
 static int interrupted(void *ctx)
@@ -51,8 +61,8 @@ static void report(const char *step, enum vt_rc rc, const struct vt_err *e, vt_t
 {
     printf("step: %s\nrc: %s\nms: %.1f\n", step, vt_rc_name(rc), (double)(vt_now() - began) / 1e6);
     if (rc != VT_OK)
-        printf("stage: %s\nsys: %d\nlib: %d\ntext: %s\nmethods: %s\n", vt_stage_name(e->stage), e->sys, e->lib,
-               e->text, e->methods);
+        printf("stage: %s\nsys: %d\nlib: %d\ntext: %s\nmethods: %s\nsaid: %s\n", vt_stage_name(e->stage), e->sys,
+               e->lib, e->text, e->methods, e->said);
 }
 
 static bool take_option(struct driver *d, const char *arg)
@@ -60,6 +70,8 @@ static bool take_option(struct driver *d, const char *arg)
     const struct { const char *name; const char **to; } texts[] = {
         {"host=", &d->o.host}, {"user=", &d->o.user}, {"password=", &d->o.password},
         {"identity=", &d->o.identity_file}, {"known_hosts=", &d->o.known_hosts}, {"auth=", &d->o.auth},
+        {"passphrase=", &d->o.passphrase}, {"told_host=", &d->told_host},
+        {"then_password=", &d->then_password},
     };
     const char *value = strchr(arg, '=');
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
@@ -74,8 +86,18 @@ static bool take_option(struct driver *d, const char *arg)
         d->o.port = atoi(value + 1);
     else if (strncmp(arg, "hedge=", 6) == 0)
         d->o.hedge = atoi(value + 1);
-    else if (strncmp(arg, "compress=", 9) == 0)
-        d->o.compress = atoi(value + 1);
+    else if (strncmp(arg, "canary=", 7) == 0)
+        d->canary = atoi(value + 1);
+    else if (strncmp(arg, "told=", 5) == 0)
+        d->place = atoi(value + 1);
+    else if (strncmp(arg, "pace=", 5) == 0)
+        vt_places_pace(d->o.places, atoi(value + 1));
+    else if (strncmp(arg, "logins=", 7) == 0)
+        d->logins = atoi(value + 1);
+    else if (strncmp(arg, "again=", 6) == 0)
+        d->again = atoi(value + 1);
+    else if (strncmp(arg, "threads=", 8) == 0)
+        d->threads = atoi(value + 1);
     else if (strncmp(arg, "keepalive=", 10) == 0)
         d->o.keepalive_s = atoi(value + 1);
     else if (strncmp(arg, "timeout=", 8) == 0)
@@ -101,12 +123,22 @@ static bool take_option(struct driver *d, const char *arg)
     return true;
 }
 
+static enum vt_rc tell_place(struct driver *d)
+{
+    const char *told = d->told_host != NULL ? d->told_host : d->o.host;
+    return d->place == 0 ? VT_OK : vt_places_tell(d->o.places, told, d->o.port, d->place == 1, "127.0.0.1",
+                                                  d->canary, 0);
+}
+
 static bool log_in(struct driver *d)
 {
     struct vt_err e = {0};
     vt_time began = vt_now();
-    enum vt_rc rc = vt_ssh_login(&d->o, &d->w, vt_deadline(d->timeout), &d->ssh, &e);
-    report("login", rc, &e, began);
+    enum vt_rc rc = tell_place(d);
+    for (int i = 0; i == 0 || (rc != VT_OK && i < d->logins); i++) {
+        rc = vt_ssh_login(&d->o, &d->w, vt_deadline(d->timeout), &d->ssh, &e);
+        report("login", rc, &e, began);
+    }
     if (rc != VT_OK)
         return false;
     const struct vt_ssh_info *i = vt_ssh_info(d->ssh);
@@ -170,19 +202,13 @@ static enum vt_rc converse(struct driver *d, struct vt_transport *t, const char 
     }
 }
 
-static void run_shell(struct driver *d, const char *text)
+static void use_shell(struct driver *d, struct vt_transport *t, const char *text)
 {
-    struct vt_transport *t = NULL;
-    struct vt_err e = {0};
     struct vt_buf out;
     size_t total = 0;
     int status = 0;
-    vt_time began = vt_now();
-    enum vt_rc rc = vt_ssh_shell(d->ssh, &d->w, vt_deadline(d->timeout), &t, &e);
-    d->ssh = NULL;
-    report("shell", rc, &e, began);
-    if (rc != VT_OK)
-        return;
+    vt_time began;
+    enum vt_rc rc;
     vt_buf_init(&out, 1024 * 1024);
     began = vt_now();
     rc = converse(d, t, text, &out, &total);
@@ -194,6 +220,55 @@ static void run_shell(struct driver *d, const char *text)
     t->ops->close(t);
     t->ops->close(t);
     t->ops->fini(t, false);
+}
+
+static void run_shell(struct driver *d, const char *text)
+{
+    struct vt_transport *t = NULL;
+    struct vt_err e = {0};
+    vt_time began = vt_now();
+    enum vt_rc rc = vt_ssh_shell(d->ssh, NULL, &d->w, vt_deadline(d->timeout), &t, &e);
+    d->ssh = NULL;
+    report("shell", rc, &e, began);
+    if (rc == VT_OK)
+        use_shell(d, t, text);
+}
+
+static void *open_shell(void *ctx)
+{
+    static pthread_mutex_t output = PTHREAD_MUTEX_INITIALIZER;
+    struct driver d = *(struct driver *)ctx;
+    struct vt_transport *t = NULL;
+    struct vt_err e = {0};
+    enum vt_rc rc = VT_TIMEOUT;
+    for (int i = 0; i == 0 || (rc != VT_OK && i < d.logins); i++) {
+        vt_time began = vt_now();
+        rc = vt_ssh_open(&d.o, &d.w, vt_deadline(d.timeout), &t, NULL, &e);
+        d.o.password = d.then_password != NULL ? d.then_password : d.o.password;
+        if (d.threads == 0)
+            report("open", rc, &e, began);
+    }
+    pthread_mutex_lock(&output);
+    if (rc == VT_OK)
+        use_shell(&d, t, d.text);
+    pthread_mutex_unlock(&output);
+    return NULL;
+}
+
+static void open_shells(struct driver *d, const char *text)
+{
+    pthread_t threads[64];
+    int n = d->threads < 64 ? d->threads : 64;
+    d->text = text;
+    if (tell_place(d) != VT_OK)
+        return;
+    for (int i = 0; n == 0 && i <= d->again; i++)
+        open_shell(d);
+    for (int i = 0; i < n; i++)
+        if (pthread_create(&threads[i], NULL, open_shell, d) != 0)
+            n = i;
+    for (int i = 0; i < n; i++)
+        pthread_join(threads[i], NULL);
 }
 
 static int progress(void *ctx, const char *name, uint64_t done, uint64_t total)
@@ -220,7 +295,7 @@ static void run_transfer(struct driver *d, bool up, char **args, int n)
            (unsigned long long)r.bytes, (unsigned long long)r.failures, (unsigned long long)r.failed_at, d->told);
     say("engine", r.engine);
     say_bytes("failed", r.failed, strlen(r.failed));
-    say_bytes("left", r.left, strlen(r.left));
+    say_bytes("left", r.left[0], strlen(r.left[0]));
 }
 
 static bool run_action(struct driver *d, char **args, int n)
@@ -238,16 +313,35 @@ static bool run_action(struct driver *d, char **args, int n)
     return true;
 }
 
+/* The most memory that this program had, as the kernel says it; what started it does not count. */
+static void tell_peak(void)
+{
+    char line[256];
+    FILE *f = fopen("/proc/self/status", "r");
+    while (f != NULL && fgets(line, sizeof line, f) != NULL)
+        if (strncmp(line, "VmHWM:", 6) == 0)
+            printf("peak: %ld\n", strtol(line + 6, NULL, 10));
+    if (f != NULL)
+        fclose(f);
+}
+
 int main(int argc, char **argv)
 {
-    struct driver d = {.timeout = 10};
+    struct driver d = {.timeout = 120};
     int i = 1;
+    d.o.places = vt_places_new();
     d.w = (struct vt_waiter){.interrupted = interrupted, .ctx = &d, .slice_ms = 50};
     while (i < argc && take_option(&d, argv[i]))
         i++;
-    bool ok = d.o.host != NULL && d.o.user != NULL && vt_ssh_library_init() == VT_OK;
-    if (ok && !log_in(&d))
+    bool ok = d.o.places != NULL && d.o.host != NULL && d.o.user != NULL && vt_ssh_library_init() == VT_OK;
+    bool opens = ok && i + 1 < argc && strcmp(argv[i], "open") == 0;
+    if (opens)
+        open_shells(&d, argv[i + 1]);
+    if (ok && (opens || !log_in(&d))) {
+        tell_peak();
+        vt_places_free(d.o.places);
         return 0;
+    }
     while (ok && i < argc && d.ssh != NULL) {
         int n = 0;
         while (i + n < argc && strcmp(argv[i + n], ",") != 0)
@@ -256,6 +350,7 @@ int main(int argc, char **argv)
         i += n + 1;
     }
     vt_ssh_free(d.ssh, false);
+    vt_places_free(d.o.places);
     if (!ok)
         fprintf(stderr, "ssh_driver: what is %s?\n", i < argc ? argv[i] : "missing");
     return ok ? 0 : 2;

@@ -30,7 +30,9 @@ static struct vt_seen classify(const struct vt_prompts *p, const char *text)
 static size_t cut(const struct vt_prompts *p, const char *text)
 {
     struct vt_seen seen = classify(p, text);
-    return vt_prompts_cut(p, &seen, text, strlen(text));
+    size_t left = 0;
+    CHECK(vt_prompts_cut(p, &seen, NULL, text, strlen(text), &left) == VT_OK);
+    return left;
 }
 
 static void test_kinds(void)
@@ -83,7 +85,7 @@ static void test_shape_of_counters_and_clocks(void)
 {
     struct vt_prompts p = {0};
     learn(&p, "[9]$ ");
-    CHECK(classify(&p, "[11]$ ").kind == VT_KIND_WEAK);
+    CHECK(classify(&p, "[11]$ ").kind == VT_KIND_SUFFIX);    /* one is enough to ask */
     learn(&p, "[10]$ ");
     CHECK(p.has_shape);
     CHECK(classify(&p, "[11]$ ").kind == VT_KIND_EXACT);
@@ -106,12 +108,66 @@ static void test_the_longest_and_the_newest_are_kept(void)
         learn(&p, name);
     }
     CHECK(p.count == VT_LEARNED);
-    CHECK(strcmp(p.list[0].shown, name) != 0 || p.list[0].shown_len == strlen(name));
+    int newest = 0;
+    for (int i = 0; i < p.count; i++)
+        newest += p.list[i].shown_len == strlen(name) && memcmp(p.list[i].shown, name, strlen(name)) == 0;
+    CHECK_INT(newest, 1);
     CHECK(classify(&p, "host:~$ ").kind == VT_KIND_WEAK);
     vt_prompts_fini(&p);
 }
 
+static size_t cut_after(const struct vt_prompts *p, const char *text, const int *status)
+{
+    struct vt_seen seen = classify(p, text);
+    struct vt_hint hint = {true, status};
+    size_t left = 0;
+    CHECK(vt_prompts_cut(p, &seen, &hint, text, strlen(text), &left) == VT_OK);
+    return left;
+}
+
+/* The newest prompt is the one that followed; output has no newline at its end. */
+static void test_prompts_that_change_lose_no_output(void)
+{
+    struct vt_prompts p = {0};
+    int status = 3;
+    learn(&p, "10$ ");
+    learn(&p, "12$ ");
+    CHECK(cut_after(&p, "abc11$ ", NULL) == 3);
+    CHECK(cut_after(&p, "12311$ ", NULL) == 3);
+    CHECK(cut_after(&p, "a\n11$ ", NULL) == 2);
+    vt_prompts_fini(&p);
+    learn(&p, "0 vm$ ");
+    CHECK(cut_after(&p, "abc3 vm$ ", &status) == 3);
+    CHECK(cut_after(&p, "123 vm$ ", &status) == 2);
+    vt_prompts_fini(&p);
+    learn(&p, "[ok] vm$ ");
+    learn(&p, "[bad] vm$ ");
+    CHECK(cut_after(&p, "abc[worse] vm$ ", NULL) == 3);
+    vt_prompts_fini(&p);
+    learn(&p, "one $ ");
+    learn(&p, "two $ ");
+    CHECK(cut_after(&p, "abcthree $ ", NULL) == strlen("abcthree $ "));    /* rather too much */
+    vt_prompts_fini(&p);
+}
+
+static void test_what_hides_a_prompt_is_output(void)
+{
+    struct vt_prompts p = {0};
+    learn(&p, "root@vm:~# ");
+    CHECK(classify(&p, "x\033_yroot@vm:~# ").kind == VT_KIND_SUFFIX);
+    CHECK(cut(&p, "x\033_yroot@vm:~# ") == 4);
+    CHECK(cut(&p, "x\033[root@vm:~# ") == 3);
+    CHECK(cut(&p, "x\rroot@vm:~# ") == 2);
+    vt_prompts_fini(&p);
+    learn(&p, "\033]133;D;0\007\033]133;A\007vm# ");
+    CHECK(cut(&p, "abc\033]133;D;1\007\033]133;A\007vm# ") == 3);
+    CHECK(cut(&p, "\033[1m\033]133;D;1\007\033]133;A\007vm# ") == 4);
+    vt_prompts_fini(&p);
+}
+
 CHECK_MAIN(
+    TEST(test_prompts_that_change_lose_no_output),
+    TEST(test_what_hides_a_prompt_is_output),
     TEST(test_kinds),
     TEST(test_cutting_keeps_output_without_newline),
     TEST(test_prompts_of_several_lines),

@@ -1,9 +1,12 @@
 /* test_store.c - all bytes stay readable, in bounded memory. */
-#include "store.h"
+#include "base/clock.h"
+#include "base/store.h"
 
 #include "check.h"
 
 #include <fcntl.h>
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -50,7 +53,7 @@ static void test_bytes_stay_readable_beyond_the_bound(void)
 static void test_without_a_file_the_oldest_are_forgotten(void)
 {
     struct vt_store s;
-    setenv("TMPDIR", "/nonexistent", 1);
+    setenv("TMPDIR", "/proc/none", 1);
     vt_store_init(&s, 64 * 1024);
     for (int i = 0; i < 100; i++)
         put(&s, 10000);
@@ -62,6 +65,80 @@ static void test_without_a_file_the_oldest_are_forgotten(void)
     vt_store_fini(&s);
 }
 
+/* ---- a ring, and a writer that laps its readers ---- */
+
+struct race {
+    struct vt_store s;
+    atomic_bool over;
+};
+
+static void *write_on(void *ctx)
+{
+    struct race *r = ctx;
+    while (!r->over)
+        put(&r->s, 16 * 1024);
+    return NULL;
+}
+
+static int is_whole(const char *data, uint64_t from, uint64_t n)
+{
+    for (uint64_t i = 0; i < n; i++)
+        if (data[i] != (char)((from + i) * 7 % 251))
+            return 0;
+    return 1;
+}
+
+static void test_a_ring_forgets_its_oldest_turn(void)
+{
+    struct vt_store s;
+    vt_store_init(&s, 64 * 1024);
+    s.file_max = 256 * 1024;
+    for (int i = 0; i < 300; i++)
+        put(&s, 9973);
+    CHECK(s.first >= s.total - s.len - s.file_max && s.first <= s.total - s.len);
+    CHECK(s.total - s.first > s.file_max - 64 * 1024);
+    CHECK(holds(&s, s.first, (size_t)(s.total - s.first)));
+    char byte;
+    CHECK(vt_store_read(&s, s.first - 1, &byte, 1) == VT_INVALID);
+    CHECK(lseek(s.fd, 0, SEEK_END) <= (off_t)s.file_max);
+    vt_store_fini(&s);
+}
+
+/* Copies what is there, again and again, until a copy was lapped often enough. */
+static int copy_while_written(struct race *r, char *data)
+{
+    int moved = 0;
+    for (vt_time until = vt_deadline(60); moved < 3 && !vt_expired(until);) {
+        uint64_t first, begin, end;
+        vt_store_range(&r->s, &first, &end);
+        begin = first;
+        CHECK_RC(vt_store_copy(&r->s, &begin, end, data), VT_OK);
+        CHECK(begin >= first && begin <= end);
+        if (begin > first && begin < end) {
+            CHECK(is_whole(data, begin, end - begin));
+            moved++;
+        }
+    }
+    return moved;
+}
+
+static void test_copies_amid_a_flood_are_whole_from_where_they_begin(void)
+{
+    struct race r = {.over = false};
+    pthread_t writer;
+    char *data = malloc(8 << 20);
+    vt_store_init(&r.s, 64 * 1024);
+    r.s.file_max = 2 << 20;
+    CHECK_INT(pthread_create(&writer, NULL, write_on, &r), 0);
+    CHECK_INT(copy_while_written(&r, data), 3);
+    r.over = true;
+    pthread_join(writer, NULL);
+    vt_store_fini(&r.s);
+    free(data);
+}
+
 CHECK_MAIN(
+    TEST(test_a_ring_forgets_its_oldest_turn),
+    TEST(test_copies_amid_a_flood_are_whole_from_where_they_begin),
     TEST(test_bytes_stay_readable_beyond_the_bound),
     TEST(test_without_a_file_the_oldest_are_forgotten))

@@ -1,5 +1,6 @@
 /* test_text.c - what lines show, where echoes end. */
 #include "console/text.h"
+#include "shell/echo.h"
 
 #include "check.h"
 
@@ -25,11 +26,48 @@ static void test_shown_removes_escapes_and_obeys_the_cursor(void)
     SHOWS("abc\rx", "xbc");
     SHOWS("abc\r\033[Kx", "x");
     SHOWS("ab\010c", "ac");
-    SHOWS("a\303\244\010b", "ab\244");      /* half a character is never shown as one */
+    SHOWS("a\303\244\010b", "ab");          /* half a character is never shown as one */
+    SHOWS("\346\274\242\010\010x", "x");     /* a wide one has two columns */
+    SHOWS("a\r\314\201x", "x");
     SHOWS("a\007b", "ab");
     SHOWS("~ # \033[6n", "~ # ");
     SHOWS("cut\033[1", "cut");
+    SHOWS("root# \017", "root# ");
+    SHOWS("x\033]y\033[1mz", "xz");
+    SHOWS("x\033[1\ry", "y");
     SHOWS("", "");
+}
+
+static void test_shown_follows_the_cursor_along_the_line(void)
+{
+    SHOWS("vm# \033[K\033[60C[12:34]\033[67D", "vm# ");
+    SHOWS("\0337\033[999C\033[8D12:34:56\0338$ ", "$ ");
+    SHOWS("ab\033[2Dx", "xb");
+    SHOWS("ab\033[5Cc", "ab c");
+    SHOWS("%       \r \r\r\033[Jvm# ", "vm# ");
+    SHOWS("abc\r\033[2Cx", "abx");
+    SHOWS("abcd\r\033[2P", "cd");
+    SHOWS("cd\r\033[2@ab", "abcd");
+    SHOWS("abc\033[153X\033[153C\r", "abc");
+    SHOWS("abc\033[1Gx\033[1K", " c");
+}
+
+/* They end as moves of the cursor do, and are none. */
+static void test_shown_heeds_no_modes(void)
+{
+    SHOWS("root# \033[=5u\033[>1u\033[<u\033[?ux", "root# x");
+    SHOWS("ab\033[?1049s\033[>4;2m\033[u c", " c");
+    SHOWS("ab\033[2 q\033[1 @\033[3 Dc", "abc");
+    SHOWS("abc\r\033[?K", "");
+}
+
+static void test_shown_tells_where_it_stands(void)
+{
+    char out[32];
+    uint32_t map[32];
+    static const char line[] = "\033[1mab\010\033[0mc";
+    size_t n = vt_shown_at(line, sizeof line - 1, out, map);
+    CHECK(n == 2 && map[0] == 4 && map[1] == sizeof line - 2);
 }
 
 static void test_last_lines(void)
@@ -100,10 +138,43 @@ static void test_stripping(void)
     CHECK(n == 4 && memcmp(paste, "a$ b", n) == 0);
 }
 
+static void test_marks_are_stripped(void)
+{
+    char text[] = "\033]3008;start=1;cwd=/\033\\a\n\033]0;title\007b\033]133;D;0\007\033]633;C\033\\\033]3008;cut";
+    static const char left[] = "a\n\033]0;title\007b\033]3008;cut";
+    CHECK(vt_has_mark(text, sizeof text - 1));
+    CHECK(!vt_has_mark("\033]0;title\007\033]13", 14));
+    size_t n = vt_strip_marks(text, sizeof text - 1);
+    CHECK(n == sizeof left - 1 && memcmp(text, left, n) == 0);
+    CHECK_INT(vt_strip_marks(text, 0), 0);
+}
+
+static int drawn(const char *cmd, const char *text, size_t *end)
+{
+    return vt_echo_drawn("vm> ", 4, cmd, strlen(cmd), text, strlen(text), end);
+}
+
+static void test_echoes_that_are_drawn(void)
+{
+    size_t end = 0;
+    CHECK(drawn("echo hi", "\rvm> echo \rvm> echo hi\rvm> echo hi\r\nhi\n", &end) && end == 36);
+    CHECK(drawn("echo 0123456789", "echo 01234\r0123456789      <\010\r\n", &end));
+    CHECK(!drawn("echo hi", "hi\n", &end));
+    CHECK(!drawn("echo hi", "\rvm> echo hi", &end));
+    CHECK(!drawn("seq 9", "\n", &end));
+    CHECK(align("echo \346\274\242 x", "echo ? x\r\n", &end) == VT_ECHO_DONE && end == 10);
+    CHECK(align("cat <<E\nx\nE", "cat <<E\r\nheredoc> x\r\nheredoc> E\r\nx", &end) == VT_ECHO_DONE && end == 33);
+}
+
 CHECK_MAIN(
+    TEST(test_echoes_that_are_drawn),
     TEST(test_shown_removes_escapes_and_obeys_the_cursor),
+    TEST(test_shown_follows_the_cursor_along_the_line),
+    TEST(test_shown_heeds_no_modes),
+    TEST(test_shown_tells_where_it_stands),
     TEST(test_last_lines),
     TEST(test_echo_is_followed_through_wraps_and_escapes),
     TEST(test_echo_is_found_in_the_middle),
     TEST(test_echo_decisions_stand_at_every_split),
-    TEST(test_stripping))
+    TEST(test_stripping),
+    TEST(test_marks_are_stripped))

@@ -5,13 +5,12 @@ import os
 import socket
 import subprocess
 import sys
-import threading
-import time
 
 import pytest
 from support import rss_server
 from support.rss_server import RssServer, file, folder, greet, packet, word
 from support.scripted import Scripted, black_hole, reset
+from support.waiting import due, when_waiting
 from virtvm.companions import rss_client
 
 CHUNK = rss_client.CHUNKSIZE
@@ -74,22 +73,22 @@ CLOSED = "Connection closed unexpectedly while receiving data from server"
     (lambda peer, n: peer.sendall(b"SSH-2\r\n"), rss_client.FileTransferConnectError, "Received wrong magic number"),
     (lambda peer, n: None, rss_client.FileTransferProtocolError, CLOSED),
     (lambda peer, n: peer.sendall(b"SS"), rss_client.FileTransferProtocolError, CLOSED),
-    (lambda peer, n: (time.sleep(0.05), reset(peer)), rss_client.FileTransferSocketError,
+    (lambda peer, n: reset(peer), rss_client.FileTransferSocketError,
      "Error receiving data from server"),
 ])
 def test_no_such_server(script, kind, msg):
     with Scripted(script) as server, pytest.raises(rss_client.FileTransferError) as info:
         rss_client.FileDownloadClient("127.0.0.1", server.port)
-    assert type(info.value) is kind and info.value.msg == msg
+    # A busy client may hear of the reset before it hears that it is connected.
+    early = kind is rss_client.FileTransferSocketError and "reset by peer" in str(info.value)
+    assert early or type(info.value) is kind and info.value.msg == msg
 
 
 def test_silent_server():
     with Scripted(lambda peer, n: server.stay()) as server:
-        began = time.monotonic()
-        with pytest.raises(rss_client.FileTransferConnectError) as info:
+        with due(0.2), pytest.raises(rss_client.FileTransferConnectError) as info:
             rss_client.FileDownloadClient("127.0.0.1", server.port, timeout=0.2)
         assert info.value.msg == "Timeout expired while waiting to receive magic number"
-        assert 0.2 <= time.monotonic() - began < 5
 
 
 # ---- timeouts ----
@@ -99,11 +98,9 @@ def test_silent_server():
 @pytest.mark.parametrize("how", ["timeout", "stall_timeout"])
 def test_silence_during_a_download(parts, how, tmp_path):
     with sending(*parts, then=lambda peer: server.stay()) as server:
-        began = time.monotonic()
-        with pytest.raises(rss_client.FileTransferTimeoutError) as info:
+        with due(0.2), pytest.raises(rss_client.FileTransferTimeoutError) as info:
             download(server, tmp_path / "new", **{how: 0.2})
         assert info.value.msg == "Timeout expired while receiving data from server"
-        assert 0.2 <= time.monotonic() - began < 5
     assert ("no byte moved" in str(info.value)) == (how == "stall_timeout")
     assert names(tmp_path) == []
 
@@ -112,7 +109,7 @@ def test_a_byte_now_and_then_does_not_keep_it_alive(tmp_path):
     def drip(peer):
         for byte in file(b"f", b"x" * 1000):
             peer.sendall(bytes([byte]))
-            time.sleep(0.02)
+            server.stopped.wait(0.02)
 
     with sending(then=drip) as server, pytest.raises(rss_client.FileTransferTimeoutError):
         download(server, tmp_path / "new", timeout=0.4)
@@ -277,11 +274,9 @@ def test_server_killed_during_a_download(tmp_path):
 def test_closed_by_another_thread(tmp_path):
     with sending(file(b"f", b"x" * 100)[:-50], then=lambda peer: server.stay()) as server:
         client = rss_client.FileDownloadClient("127.0.0.1", server.port)
-        timer = threading.Timer(0.2, client.close)
-        timer.start()
-        with pytest.raises(rss_client.FileTransferSocketError, match="closed by another thread"):
+        with pytest.raises(rss_client.FileTransferSocketError, match="closed by another thread"), \
+                when_waiting(client.close):
             client.download("x", tmp_path)
-        timer.join()
     assert names(tmp_path) == []
 
 

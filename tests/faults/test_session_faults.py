@@ -1,17 +1,17 @@
 """What happens to sessions when the other side, the wire, or this process goes away."""
 
+import contextlib
 import os
 import re
 import signal
 import subprocess
 import sys
-import threading
-import time
 
 import pytest
 from support.netns import Namespace
 from support.scripted import Scripted
 from support.sshd import Account, Sshd
+from support.waiting import BUSY, LONG, due, interrupt, when_waiting
 from virtvm.companions import aexpect, virt_utils
 from virtvm.companions.exceptions import LoginTimeoutError
 
@@ -51,13 +51,6 @@ def far_host():
             namespace.close()
 
 
-def interrupt_in(seconds):
-    """Send this process SIGINT, later."""
-    timer = threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGINT))
-    timer.start()
-    return timer
-
-
 # A wire that is cut
 
 @needs_root
@@ -66,14 +59,14 @@ def test_peer_that_is_gone_ends_at_the_deadline(far_host):
     session = log_in(server)
     assert session.cmd("echo there") == "there\n"
     namespace.cut()
-    start = time.monotonic()
-    with pytest.raises(aexpect.ShellTimeoutError):
+    with due(0.5), pytest.raises(aexpect.ShellTimeoutError):
         session.cmd("echo anybody", timeout=0.5)
-    with pytest.raises(aexpect.ShellError):
+    with due(0.5), pytest.raises(aexpect.ShellError):
         session.run("echo anybody", timeout=0.5)
-    assert not session.is_responsive(timeout=0.5)
-    session.close()                         # says goodbye, and waits for nobody
-    assert 1.0 < time.monotonic() - start < 3
+    with due(0.5):
+        assert not session.is_responsive(timeout=0.5)
+    with due(0):
+        session.close()                     # says goodbye, and waits for nobody
 
 
 @needs_root
@@ -90,10 +83,8 @@ def test_keepalive_ends_the_session_of_a_peer_that_is_gone(far_host):
     namespace, server = far_host
     with log_in(server, ssh_keepalive=1) as session, log_in(server) as other:
         namespace.cut()
-        start = time.monotonic()
         with pytest.raises(aexpect.ShellProcessTerminatedError):
-            session.cmd("sleep 60", timeout=30)
-        assert time.monotonic() - start < 15
+            session.cmd("sleep 1000", timeout=LONG)
         assert not session.is_alive()
         assert other.is_alive()             # nobody asked whether it is
 
@@ -101,66 +92,58 @@ def test_keepalive_ends_the_session_of_a_peer_that_is_gone(far_host):
 # Ctrl-C
 
 @pytest.mark.parametrize("call", [
-    lambda s: s.cmd("sleep 30"), lambda s: s.cmd_output("sleep 30"), lambda s: s.run("sleep 30"),
-    lambda s: s.read_until_output_matches(["never"], timeout=30), lambda s: s.read_nonblocking(30, 30),
-    lambda s: s.is_responsive(30)], ids=["cmd", "cmd_output", "run", "read_until", "read_nonblocking", "is_responsive"])
+    lambda s: s.cmd("echo", timeout=LONG), lambda s: s.cmd_output("echo", timeout=LONG),
+    lambda s: s.run("sleep 60", timeout=LONG), lambda s: s.read_until_output_matches(["never"], timeout=LONG),
+    lambda s: s.read_nonblocking(LONG, LONG), lambda s: s.is_responsive(LONG)],
+    ids=["cmd", "cmd_output", "run", "read_until", "read_nonblocking", "is_responsive"])
 def test_ctrl_c_ends_each_wait_at_once(sshd, call):
     with log_in(sshd) as session:
-        session.sendline("sleep 30")
-        timer = interrupt_in(0.2)
-        start = time.monotonic()
-        with pytest.raises(KeyboardInterrupt):
+        session.sendline("sleep 1000")
+        with pytest.raises(KeyboardInterrupt), when_waiting(interrupt):
             call(session)
-        took = time.monotonic() - start
-        timer.join()
-        assert 0.15 < took < 0.4
 
 
 def test_ctrl_c_leaves_a_session_that_goes_on(sshd):
     with log_in(sshd) as session:
-        timer = interrupt_in(0.1)
-        with pytest.raises(KeyboardInterrupt):
-            session.cmd("sleep 0.4; echo late")
-        timer.join()
-        session.read_up_to_prompt(timeout=10)
+        with pytest.raises(KeyboardInterrupt), when_waiting(interrupt):
+            session.cmd("read line; echo $line")
+        session.sendline("late")
+        assert "late\n" in session.read_up_to_prompt(timeout=BUSY)
         assert session.cmd("echo on") == "on\n"
 
 
 # Threads
 
 @pytest.mark.parametrize("call", [
-    lambda s: s.cmd("sleep 30"), lambda s: s.run("sleep 30"),
-    lambda s: s.read_until_output_matches(["never"], timeout=30)],
+    lambda s: s.cmd("sleep 1000", timeout=LONG), lambda s: s.run("sleep 60", timeout=LONG),
+    lambda s: s.read_until_output_matches(["never"], timeout=LONG)],
     ids=["cmd", "run", "read_until"])
 def test_close_by_another_thread_wakes_who_waits(sshd, call):
     session = log_in(sshd)
-    closer = threading.Timer(0.2, session.close)
-    closer.start()
-    start = time.monotonic()
-    with pytest.raises((aexpect.ShellError, aexpect.ExpectError)):
+    with pytest.raises((aexpect.ShellError, aexpect.ExpectError)), when_waiting(session.close):
         call(session)
-    assert time.monotonic() - start < 2
-    closer.join()
     assert session.closed and not session.is_alive()
 
 
 # This process ends
 
 LEAVES = r"""
-import os, sys, threading, time
+import os, sys, threading
 from virtvm.companions import aexpect, virt_utils
 host, port, user, key, how = sys.argv[1:]
 def wait(session):
     try:
-        session.cmd("sleep 60")
+        session.cmd("echo waits; sleep 1000", timeout=1000)
     except aexpect.ShellProcessTerminatedError:
         pass                                        # it was closed, at exit
 sessions = [virt_utils.remote_login("ssh", host, int(port), user, "", r"[\#\$]\s*$", ssh_identity_file=key)
             for _ in range(3)]
 sessions[0].set_output_func(lambda line: None)
 if how == "waiting":
+    waits = threading.Event()
+    sessions[1].set_output_func(lambda line: line.endswith("waits") and waits.set())
     threading.Thread(target=wait, args=(sessions[1],), daemon=True).start()
-    time.sleep(0.2)
+    waits.wait()
 print(os.getpid(), flush=True)
 if how == "kill":
     os.kill(os.getpid(), 9)
@@ -171,12 +154,10 @@ elif how == "error":
 
 @pytest.mark.parametrize("how, status", [("end", 0), ("waiting", 0), ("error", 3), ("kill", -9)])
 def test_interpreter_ends_with_open_sessions(sshd, how, status):
-    start = time.monotonic()
     done = subprocess.run([sys.executable, "-c", LEAVES, sshd.host, str(sshd.port), sshd.user, sshd.key, how],
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=30)
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert done.returncode == status, done.stderr
     assert "Traceback" not in done.stderr, done.stderr
-    assert time.monotonic() - start < 10
 
 
 FORKS = r"""
@@ -205,28 +186,23 @@ session.close()
 
 def test_forked_child_has_sessions_of_its_own(sshd):
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", FORKS, sshd.host, str(sshd.port), sshd.user, sshd.key],
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=30)
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert done.returncode == 0, done.stdout
 
 
 # The server ends
 
 @pytest.mark.parametrize("call, error", [
-    (lambda s: s.cmd("sleep 30"), aexpect.ShellProcessTerminatedError),
-    (lambda s: s.run("sleep 30"), aexpect.ShellProcessTerminatedError),
-    (lambda s: s.read_until_output_matches(["never"], timeout=30), aexpect.ExpectProcessTerminatedError)],
+    (lambda s: s.cmd("sleep 1000", timeout=LONG), aexpect.ShellProcessTerminatedError),
+    (lambda s: s.run("sleep 60", timeout=LONG), aexpect.ShellProcessTerminatedError),
+    (lambda s: s.read_until_output_matches(["never"], timeout=LONG), aexpect.ExpectProcessTerminatedError)],
     ids=["cmd", "run", "read_until"])
 def test_killed_server_ends_each_wait(call, error):
     server = Sshd()
     try:
         session = log_in(server)
-        killer = threading.Timer(0.2, server.kill_sessions)
-        killer.start()
-        start = time.monotonic()
-        with pytest.raises(error):
+        with pytest.raises(error), when_waiting(server.kill_sessions):
             call(session)
-        assert time.monotonic() - start < 5
-        killer.join()
         assert not session.is_alive()
         session.close()
     finally:
@@ -238,9 +214,20 @@ def test_killed_server_ends_each_wait(call, error):
 LATE = """
 import sys
 from virtvm.companions import login
-session = login.remote_login("nc", "127.0.0.1", int(sys.argv[1]), "", "", r"[$#] $", "\\n", timeout=20)
-print(len(session.cmd_output("cat large", timeout=20)), session.cmd_status("cat large", timeout=20))
+session = login.remote_login("nc", "127.0.0.1", int(sys.argv[1]), "", "", r"[$#] $", "\\n", timeout=1000)
+print(len(session.cmd_output("cat large", timeout=1000)), session.cmd_status("cat large", timeout=1000))
 """
+
+
+def fill(peer, data):
+    """Sends what a connection takes that nobody reads; returns how much that is."""
+    sent = 0
+    peer.setblocking(False)
+    with contextlib.suppress(BlockingIOError):
+        while sent < len(data):
+            sent += peer.send(data[sent:])
+    peer.setblocking(True)
+    return sent
 
 
 def test_client_that_comes_late_still_tells_the_echo_from_the_output():
@@ -259,11 +246,12 @@ def test_client_that_comes_late_still_tells_the_echo_from_the_output():
                     peer.sendall((asked.group(1) or b"") + b"0\r\n")
                 elif line == b"cat large":
                     os.kill(clients[0].pid, signal.SIGSTOP)
-                    threading.Timer(0.5, os.kill, (clients[0].pid, signal.SIGCONT)).start()
-                    peer.sendall(large)
+                    sent = fill(peer, large)
+                    os.kill(clients[0].pid, signal.SIGCONT)
+                    peer.sendall(large[sent:])
                 peer.sendall(b"$ ")
 
     with Scripted(script) as port:
         clients.append(subprocess.Popen([sys.executable, "-c", LATE, str(port.port)], stdout=subprocess.PIPE,
                                         text=True))
-        assert clients[0].communicate(timeout=50)[0].split() == [str(16 * 200000), "0"]
+        assert clients[0].communicate()[0].split() == [str(16 * 200000), "0"]

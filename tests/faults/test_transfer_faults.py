@@ -1,12 +1,11 @@
 """Transfers that something ends in the middle: what they raise, and what is left then."""
 
+import contextlib
 import filecmp
 import os
 import shutil
-import signal
 import subprocess
 import tempfile
-import threading
 import time
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import pytest
 from support.netns import Namespace
 from support.scripted import Scripted, relay
 from support.sshd import Account, Sshd
+from support.waiting import LONG, due, interrupt, when_waiting
 from virtvm import _session
 from virtvm.companions import transfer
 from virtvm.companions.exceptions import SCPTransferFailedError, SCPTransferTimeoutError
@@ -29,7 +29,7 @@ class Place:
         self.server, self.engine = server, engine
 
     def copy(self, direction, source, target, **keywords):
-        keywords.setdefault("timeout", 30)
+        keywords.setdefault("timeout", LONG)
         server = self.server
         getattr(transfer, "scp_%s_remote" % direction)(
             server.host, server.port, server.user, server.password or "", str(source), str(target),
@@ -163,7 +163,7 @@ def test_server_process_killed_keeps_the_old_file_and_leaves_nothing(place, side
 def test_only_the_file_server_killed(place, sides):
     """The SSH connection lives on: what was left is removed over it."""
     def kill():
-        server.kill("sftp-server|scp -r -t")
+        server.kill("sftp-server|scp -r .*-t")
 
     source, target = sides
     server = Sshd("Subsystem sftp /usr/lib/openssh/sftp-server")
@@ -188,10 +188,8 @@ def test_host_that_vanishes(engine, direction, keywords, words, sides):
     server = None
     try:
         server = Sshd(namespace=namespace)
-        start = time.monotonic()
-        with pytest.raises(SCPTransferTimeoutError, match=words) as info:
+        with due(0), pytest.raises(SCPTransferTimeoutError, match=words) as info:
             Place(server, engine).copy(direction, source / "file", target, progress=once(namespace.cut), **keywords)
-        assert time.monotonic() - start < 6
         assert info.value.filename == str(source / "file") and 0 < info.value.bytes < LARGE
     finally:
         if server is not None:
@@ -210,27 +208,15 @@ def test_host_that_vanishes(engine, direction, keywords, words, sides):
 @pytest.mark.parametrize("direction", ["to", "from"])
 def test_ctrl_c_ends_a_transfer_at_once_and_leaves_nothing(place, sides, direction):
     source, target = sides
-    took, limit = [], 0.1
-    if direction == "to":
-        limit += 0.5        # at most, for a busy server to remove what it has
-    for _ in range(3):      # the machine may have had something else to do
-        pressed = []
-
-        def press():
-            pressed.append(time.monotonic())
-            os.kill(os.getpid(), signal.SIGINT)
-
-        def begin(timers=[]):
-            timers[:] = [threading.Timer(0.1, press)]
-            timers[0].start()
-
-        with pytest.raises(KeyboardInterrupt):
-            place.copy(direction, source / "file", target, progress=once(begin))
-        took.append(time.monotonic() - pressed[0])
-        assert_untouched(target)
-        if took[-1] < limit:
-            break
-    assert min(took) < limit
+    with pytest.raises(KeyboardInterrupt) as info, contextlib.ExitStack() as stack:
+        place.copy(direction, source / "file", target,
+                   progress=once(lambda: stack.enter_context(when_waiting(interrupt, looks=20))))
+    told = getattr(info.value, "left", None)
+    if told is not None and told.count == 1:        # a busy server had no time to remove it
+        (left,) = set(os.listdir(target)) - {"file"}
+        assert os.path.basename(told.names[0]) == left
+        os.unlink(target / left)
+    assert_untouched(target)
 
 
 def test_callback_is_not_called_again_after_its_exception(sshd, tmp_path):

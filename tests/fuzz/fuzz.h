@@ -14,7 +14,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 #define HOLDS(what)                                                             \
     do {                                                                        \
         if (!(what)) {                                                          \
-            fprintf(stderr, "%s:%d: does not hold: %s\n", __FILE__, __LINE__, #what); \
+            fprintf(stderr, "%s:%d: does not hold: %s (%m)\n", __FILE__, __LINE__, #what); \
             abort();                                                            \
         }                                                                       \
     } while (0)

@@ -23,7 +23,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
         HOLDS(rc == VT_OK || rc == VT_TOOBIG);
     }
     HOLDS(vt_prompts_classify(&p, (const char *)text, more, match, NULL, &seen) == VT_OK);
-    HOLDS(vt_prompts_cut(&p, &seen, (const char *)text, more) <= more);
+    size_t left = 0;
+    HOLDS(vt_prompts_note(&p, (const char *)data, first) == VT_OK);
+    HOLDS(vt_prompts_cut(&p, &seen, NULL, (const char *)text, more, &left) == VT_OK && left <= more);
     vt_prompts_ending(&p, (const char *)text, more);
     vt_prompts_beginning(&p, (const char *)text, more);
     vt_prompts_fini(&p);

@@ -1,7 +1,7 @@
 /* Telnet: the same text and answers, in whatever pieces the server's bytes come. */
 #include "fuzz.h"
 
-#include "console/telnet.h"
+#include "transport/telnet.h"
 
 struct run { struct vt_telnet telnet; struct vt_buf text, reply; enum vt_rc rc; };
 

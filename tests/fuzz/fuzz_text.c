@@ -2,6 +2,7 @@
 #include "fuzz.h"
 
 #include "console/text.h"
+#include "shell/echo.h"
 
 static void lines(const char *text, size_t n, char *out)
 {

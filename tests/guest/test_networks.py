@@ -11,7 +11,7 @@ import textwrap
 import pytest
 from support.netns import Namespace
 
-from test_running import environment, rows, write
+from support.runs import environment, rows, write
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root: bridges and namespaces")
 
@@ -25,7 +25,8 @@ def host():
 
 
 def there(host, *words, status=0, **options):
-    done = subprocess.run(host.prefix + list(map(str, words)), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+    done = subprocess.run(host.prefix_with_sysfs + list(map(str, words)),
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT, text=True, env=environment(), **options)
     assert done.returncode == status, done.stdout
     return done.stdout

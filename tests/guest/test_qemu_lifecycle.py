@@ -4,9 +4,9 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
+from support.waiting import until
 from virtvm import virt_vm
 from virtvm.companions import virt_utils
 from virtvm.hypervisors import migration, qemu
@@ -150,11 +150,11 @@ def test_restore_of_what_is_no_state(machine, tmp_path):
     assert machine.is_dead()
 
 
-def test_paused_machine_is_not_asked_to_shut_down(machine):
+def test_paused_machine_is_not_asked_to_shut_down(machine, monkeypatch):
     machine.pause()
-    begun = time.monotonic()
+    monkeypatch.setattr(machine, "login", lambda *args: pytest.fail("it was asked for a shell"))
     machine.destroy()
-    assert time.monotonic() - begun < 5 and machine.is_dead()
+    assert machine.is_dead()
 
 
 def test_stopped_qemu_is_killed(machine, monkeypatch):
@@ -179,7 +179,7 @@ def test_save_and_restore(running, tmp_path):
         session.cmd("echo kept > /tmp/kept")
     state = str(tmp_path / "a state")
     running.save_to_file(state)
-    assert os.listdir(tmp_path) == ["a state"]
+    assert sorted(name.partition(".disk0-")[0] for name in os.listdir(tmp_path)) == ["a state"] * 2
     running.resume()
     assert alive(running)
     running.restore_from_file(state)
@@ -229,13 +229,8 @@ print(vm.get_pid(), vm.get_serial_console_filename(), flush=True)
 """
 
 
-def gone(pid, path, timeout=10):
-    deadline = time.monotonic() + timeout
-    while time.monotonic() < deadline:
-        if not os.path.exists("/proc/%d" % pid) and not os.path.exists(path):
-            return True
-        time.sleep(0.05)
-    return False
+def gone(pid, path):
+    return until(lambda: not os.path.exists("/proc/%d" % pid) and not os.path.exists(path))
 
 
 @pytest.mark.parametrize("end", ["kill", "interrupt", "exit", "exception"])
@@ -247,5 +242,5 @@ def test_no_qemu_outlives_its_process(built_guest, tmp_path, end):
         pid, path = process.stdout.readline().split()
         if end in ("kill", "interrupt"):
             process.send_signal(signal.SIGKILL if end == "kill" else signal.SIGINT)
-        process.wait(20)
+        process.wait()
     assert gone(int(pid), path)

@@ -1,9 +1,9 @@
 """run_autotest: control files in the real guest, by an autotest client that is a shell script."""
 
 import os
-import time
 
 import pytest
+from support.waiting import LONG
 from virtvm.autotest import virt_test_utils
 from virtvm.companions import error
 
@@ -63,10 +63,8 @@ def test_interrupted_migration_ends_the_job(run, vm):
         def migrate(self, timeout, protocol):
             raise KeyboardInterrupt
 
-    start = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        run("sleep 50\n", timeout=50, params={"migrate_background": "yes"}, machine=Machine())
-    assert time.monotonic() - start < 30
+        run("sleep 1000\n", timeout=LONG, params={"migrate_background": "yes"}, machine=Machine())
 
 
 def test_what_is_missing_is_told(run, vm, session):

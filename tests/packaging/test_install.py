@@ -24,7 +24,7 @@ import importlib.metadata, os, sys, types
 import virtvm, virtvm._session, virtvm.virt_vm
 from virtvm.companions import aexpect, error, utils, virt_utils
 from autotest_lib.client.virt import virt_utils as served
-import fissix, qemu.qmp
+import fissix
 assert served is virt_utils
 assert "site-packages" in virtvm.__file__, virtvm.__file__
 assert issubclass(virtvm.virt_vm.VMError, Exception)
@@ -75,6 +75,14 @@ def sdist(tmp_path_factory):
     return os.path.join(folder, name)
 
 
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("wheel")
+    tree = copy_sources(folder / "tree")
+    name = run([sys.executable, "-c", BUILD % "build_wheel", folder], cwd=tree, **QUICK).split()[-1]
+    return os.path.join(folder, name)
+
+
 def run(command, cwd=None, **env):
     """Output of a command that must succeed."""
     code, output = attempt(command, cwd, **env)
@@ -118,14 +126,99 @@ def test_pip_installs_it_into_a_fresh_environment(version, sdist, interpreters, 
 
 
 @pytest.mark.timeout(300)
-def test_wheel_has_the_package_and_nothing_else(tree, tmp_path):
-    name = run([sys.executable, "-c", BUILD % "build_wheel", tmp_path], cwd=tree, **QUICK).split()[-1]
-    with zipfile.ZipFile(tmp_path / name) as wheel:
-        names = wheel.namelist()
+def test_wheel_has_the_package_and_nothing_else(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        assert archive.getinfo("virtvm/virtvm-keeper").external_attr >> 16 & 0o111 == 0o111
     package = {n for n in sources() if n.startswith(("virtvm/", "autotest_lib/"))}
     assert sorted(package - set(names)) == []
     rest = [n for n in names if n not in package and ".dist-info/" not in n]
-    assert sorted(n.split(".")[0] for n in rest) == ["virtvm/_session", "virtvm/virt_vm"]
+    assert sorted(n.split(".")[0] for n in rest) == ["virtvm/_session", "virtvm/virt_vm", "virtvm/virtvm-keeper"]
+
+
+SILENT = """
+import pytest
+
+def test_nothing():
+    pass
+"""
+
+
+@pytest.mark.timeout(300)
+def test_run_of_an_installed_one_warns_of_nothing(wheel, tmp_path):
+    """Not even where warnings are errors: the command has imported what pytest would rewrite."""
+    venv = tmp_path / "venv"
+    run([sys.executable, "-m", "venv", venv])
+    run([venv / "bin" / "python", "-m", "pip", "install", "%s[run]" % wheel])
+    (tmp_path / "test_silent.py").write_text(SILENT)
+    (tmp_path / "disk.raw").touch()
+    command = [venv / "bin" / "virtvm", "run", "test_silent.py", "--image", "disk.raw"]
+    said = run(command, cwd=tmp_path)
+    assert "1 passed" in said and "warning" not in said.lower()
+    (tmp_path / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")
+    assert "1 passed" in run(command, cwd=tmp_path)
+    assert "1 passed" in run(command, cwd=tmp_path, PYTHONWARNINGS="error")
+
+
+LACKING = """
+import pkgutil, sys
+import virtvm
+for found in pkgutil.walk_packages(virtvm.__path__, "virtvm."):
+    if found.name not in ("virtvm.pytest_plugin", "virtvm.__main__") and ".plugin" not in found.name:
+        __import__(found.name)
+assert not {"qemu", "rich", "pytest", "tomli"} & set(sys.modules)
+from virtvm.autotest import translate
+if translate.translated("old.py").is_python2:
+    print("old tests are read")
+from virtvm.hypervisors import monitor
+try:
+    monitor.QMPMonitor("m", "/nowhere")
+except monitor.MonitorConnectError as e:
+    print(e)
+from virtvm import config
+try:
+    print(config.read_toml("run.toml"))
+except config.ConfigError as e:
+    print(e)
+"""
+
+
+@pytest.mark.timeout(300)
+def test_without_extras_what_is_missing_is_named(wheel, tmp_path):
+    venv = tmp_path / "venv"
+    run([sys.executable, "-m", "venv", venv])
+    run([venv / "bin" / "python", "-m", "pip", "install", wheel])
+    (tmp_path / "run.toml").write_text("[params]\n")
+    (tmp_path / "old.py").write_text("print 'hello'\n")
+    (tmp_path / "disk.raw").touch()
+    (tmp_path / "test_silent.py").write_text(SILENT)
+    cache = tmp_path / "cache"
+    said = run([venv / "bin" / "python", "-I", "-W", "ignore", "-c", LACKING], cwd=tmp_path, XDG_CACHE_HOME=str(cache),
+               HOME=str(tmp_path))
+    needs = "pip install 'virtvm[run]'"
+    assert "old tests are read" in said and "QEMU's monitors need qemu.qmp: " + needs in said
+    assert ("run.toml: TOML needs tomli before CPython 3.11: " + needs in said) == (sys.version_info < (3, 11))
+    assert [n for n in os.listdir(cache / "virtvm") if n.startswith("grammar-")] and os.listdir(cache) == ["virtvm"]
+    code, said = attempt([venv / "bin" / "virtvm", "run", "test_silent.py", "--image", "disk.raw"], cwd=tmp_path)
+    assert code == 2 and said == "virtvm: `virtvm run` needs pytest: %s\n" % needs
+
+
+@pytest.mark.parametrize("statement", [
+    "import virtvm.virt_vm", "from virtvm import virt_vm", "from virtvm.virt_vm import VMError",
+    "from virtvm.hypervisors import qemu", "from virtvm.companions import aexpect", "import virtvm._session"])
+def test_sources_that_are_not_built_say_so(statement, tree):
+    """In the folder where README's `pip install .` was done, the sources come first."""
+    code, output = attempt([sys.executable, "-c", statement], cwd=tree)
+    said = output.splitlines()[-1]
+    assert code == 1 and said.startswith("ImportError: virtvm.")
+    assert os.path.join(tree, "virtvm") in said and "start Python in another folder" in said
+    assert len([line for line in output.splitlines() if "Error: " in line]) == 1
+
+
+def test_package_without_a_module_for_this_python_says_so(tree):
+    os.unlink(os.path.join(tree, "setup.py"))
+    code, output = attempt([sys.executable, "-c", "import virtvm.virt_vm"], cwd=tree)
+    assert code == 1 and output.splitlines()[-1].endswith("install virtvm with that Python")
 
 
 @pytest.mark.timeout(300)
@@ -169,6 +262,25 @@ def test_what_is_missing_is_said_in_one_line(what, tree, tmp_path):
     assert "apt-get install " + MISSING[what][0] in complaints[0]
     assert "Traceback" not in output
     assert not [n for n in os.listdir(os.path.join(tree, "virtvm")) if n.endswith(".so")]
+
+
+@pytest.mark.parametrize("version, said", [
+    ("1.9.0", "virtvm cannot be built: libssh2 1.9.0 is too old: 1.10 or later is needed"),
+    ("1.10.0", "libssh2 1.10.0 is there: it has no RSA keys with SHA-2, no AES-GCM"),
+    ("1.11.1_DEV", "libssh2 1.11.1_DEV is there"),
+    ("2.0.0", "libssh2 2.0.0 is there")])
+def test_version_of_libssh2_is_told(version, said, tree, tmp_path):
+    """By a header that says what a header of that version says; our own sources are not compiled."""
+    (tmp_path / "libssh2.h").write_text(
+        '#include_next <libssh2.h>\n#undef LIBSSH2_VERSION\n#define LIBSSH2_VERSION "%s"\n' % version)
+    compiler = tmp_path / "cc"
+    compiler.write_text('#!/bin/sh\ncase "$*" in *ext/*) echo none; exit 1; esac\nexec gcc -I%s "$@"\n' % tmp_path)
+    compiler.chmod(0o755)
+    _, output = attempt([sys.executable, "setup.py", "build_ext", "--inplace"], cwd=tree, CC=str(compiler))
+    lines = [line for line in output.splitlines() if "libssh2 " in line]
+    assert len(lines) == 1 and said in lines[0], output
+    assert ("cannot be built" in output) == version.startswith("1.9")
+    assert ("has no" in output) == version.startswith("1.10")
 
 
 @pytest.mark.timeout(300)

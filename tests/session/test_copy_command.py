@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from support.rss_server import RssServer
+from support.waiting import BUSY, LONG
 from virtvm import cli
 from virtvm.commands import copy
 from virtvm.commands.copy import Place
@@ -63,6 +64,12 @@ def test_usage(arguments, capsys):
     assert info.value.code == 2 and "usage: virtvm copy" in capsys.readouterr().err
 
 
+@pytest.fixture
+def one_line(monkeypatch):
+    """No line now and then, however long a copy takes."""
+    monkeypatch.setattr(copy.Lines, "every", LONG)
+
+
 # ---- on a real server ----
 
 class There:
@@ -87,7 +94,7 @@ def there(sshd, monkeypatch):
     shutil.rmtree(folder)
 
 
-def test_there_and_back(there, tmp_path, capsys):
+def test_there_and_back(there, tmp_path, one_line, capsys):
     (tmp_path / "dir").mkdir()
     (tmp_path / "dir" / "a b").write_bytes(b"1" * 1000000)
     (tmp_path / "f").write_bytes(b"2")
@@ -186,7 +193,7 @@ def test_password_is_asked_for_and_a_bar_is_shown(there, tmp_path):
     (tmp_path / "big").write_bytes(b"2" * 5000000)
     line = command("-P", there.server.port, tmp_path / "big", there.place())
     with aexpect.Expect("TERM=xterm COLUMNS=120 " + line) as session:
-        session.read_until_last_line_matches([r"'s password: $"], timeout=30)
+        session.read_until_last_line_matches([r"'s password: $"], timeout=2 * BUSY)
         session.sendline(there.server.password)
         assert session.get_status() == 0
         output = session.get_stripped_output()
@@ -200,7 +207,7 @@ def test_ctrl_c(there, tmp_path):
         f.truncate(1 << 40)
     line = "exec " + command("-P", there.server.port, "-i", there.server.key, tmp_path / "big", there.place())
     with aexpect.Expect("export TERM=xterm COLUMNS=120; " + line) as session:
-        session.read_until_output_matches([r"[1-9]\S* MB/s"], timeout=30)
+        session.read_until_output_matches([r"[1-9]\S* MB/s"], timeout=2 * BUSY)
         session.sendcontrol("c")
         assert session.get_status() == 130
         assert "Traceback" not in session.get_output()
@@ -209,7 +216,7 @@ def test_ctrl_c(there, tmp_path):
 
 # ---- Windows guests ----
 
-def test_windows_guest(tmp_path, capsys):
+def test_windows_guest(tmp_path, one_line, capsys):
     drive, here = tmp_path / "drive", tmp_path / "here"
     drive.mkdir()
     here.mkdir()

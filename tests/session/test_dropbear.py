@@ -90,8 +90,12 @@ def test_trees_there_and_back(engine, dropbear, folder):
         transfer.scp_to_remote(*where(dropbear), os.fsdecode(here), os.fsdecode(there), timeout=60,
                                transfer_engine=engine)
         assert read(there) == tree
-        transfer.scp_from_remote(*where(dropbear), os.fsdecode(there), os.fsdecode(back), timeout=60,
-                                 transfer_engine=engine)
+        mask = os.umask(0)              # all modes come back
+        try:
+            transfer.scp_from_remote(*where(dropbear), os.fsdecode(there), os.fsdecode(back), timeout=60,
+                                     transfer_engine=engine)
+        finally:
+            os.umask(mask)
         assert read(back) == tree
 
     check()

@@ -33,7 +33,8 @@ class Liar:
         self.fault_file.write_text(fault)
         server, way = self.server, getattr(transfer, "scp_%s_remote" % direction)
         keywords.setdefault("timeout", 20)
-        way(server.host, server.port, server.user, server.password or "", str(source), str(target),
+        source = source if isinstance(source, list) else str(source)
+        way(server.host, server.port, server.user, server.password or "", source, str(target),
             ssh_identity_file=server.key, transfer_engine=self.engine, **keywords)
 
 
@@ -270,6 +271,37 @@ def test_sftp_server_that_spoils_a_download(sftp, here, fault, words):
         sftp.copy("from", sftp.folder / "asked", here, fault, **keywords)
     assert names(here) == ["asked"] and (here / "asked").read_text() == "old"
     assert isinstance(info.value, SCPError)
+
+
+@pytest.mark.parametrize("size, at", [(22, 0), (300000, 0), (300000, 65536), (3 << 20, 1 << 20)])
+@pytest.mark.parametrize("more", ["", " plain", " short"])
+def test_sftp_read_that_returns_nothing_makes_no_file(sftp, here, size, at, more):
+    (sftp.folder / "asked").write_bytes(os.urandom(size))
+    with pytest.raises(SCPTransferFailedError, match="damaged data"):
+        sftp.copy("from", sftp.folder / "asked", here, "empty-data=%d%s" % (at, more))
+    assert names(here) == ["asked"] and (here / "asked").read_text() == "old"
+
+
+@pytest.mark.parametrize("kind", [3, 4, 6, 8, 10, 14, 18, 200])
+@pytest.mark.parametrize("more", ["", " plain"])
+def test_sftp_answers_of_another_kind_are_no_success_of_an_upload(sftp, tmp_path, kind, more):
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "f").write_bytes(b"new" * 1000)
+    (tmp_path / "f").write_bytes(b"new" * 1000)
+    target = sftp.folder / "target"
+    target.mkdir()
+    (target / "f").write_text("old")
+    used = [] if more and kind == 200 else [kind]
+    ignored = [10]                  # a file system without modes
+    try:
+        sftp.copy("to", [str(tmp_path / "f"), str(tmp_path / "d")], target, "wrong-kind=%d%s" % (kind, more))
+    except SCPTransferFailedError:
+        assert used and used != ignored
+    else:
+        assert not used or used == ignored
+    finally:
+        assert (target / "f").read_text() in ("old", "new" * 1000)
+        shutil.rmtree(target)
 
 
 @pytest.mark.parametrize("evil", ["..|.", "../evil", "/tmp/virtvm-evil", "a/b", "x" * 300, "asked/../../evil"])

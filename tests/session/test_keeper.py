@@ -1,18 +1,25 @@
 """Sessions that outlive the process which started them: the keeper, with real processes."""
 
+import contextlib
+import ctypes
 import glob
 import os
 import pickle
 import resource
+import shutil
 import signal
 import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import textwrap
+import threading
 
 import pytest
-from support.waiting import is_running, until
+import virtvm
+from support.processes import processes
+from support.waiting import BUSY, is_running, until
 from virtvm.companions import _local, aexpect
 
 BASH = "exec bash --norc --noprofile"
@@ -28,18 +35,15 @@ def keeper_pid(session):
         return int(f.read().rpartition(")")[2].split()[1])
 
 
+def is_state(pid, state):
+    """Whether the process is in that state of /proc's."""
+    with open("/proc/%d/stat" % pid) as f:
+        return f.read().rpartition(")")[2].split()[0] == state
+
+
 def keepers_of(folder):
     """Process ids of the keepers that have that folder open."""
-    found = []
-    for link in glob.glob("/proc/[0-9]*/fd/4"):
-        pid = link.split("/")[2]
-        try:
-            with open("/proc/%s/comm" % pid) as f:
-                if f.read() == "virtvm-keeper\n" and os.readlink(link) == folder:
-                    found.append(int(pid))
-        except OSError:                 # it ended meanwhile
-            continue
-    return found
+    return [int(pid) for pid, line in processes([folder]).items() if line.startswith("virtvm-keeper ")]
 
 
 def python(program, *args, **keywords):
@@ -56,10 +60,11 @@ def nobody_left(tmp_path, monkeypatch):
     monkeypatch.setenv("VIRTVM_STATE_DIR", str(tmp_path / "state"))
     yield
     try:
-        until(lambda: not keepers(), 3)
+        until(lambda: not keepers())
     finally:
         for pid in keepers_of(_local._keeper_folder()):
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 @pytest.fixture
@@ -93,7 +98,7 @@ def test_session_outlives_the_process_that_started_it():
         print(s.id)
         """).strip()
     with aexpect.ShellSession(id=id) as session:
-        assert "never read" in session.read_until_output_matches(["never"], timeout=5)[1]
+        assert "never read" in session.read_until_output_matches(["never"], timeout=2 * BUSY)[1]
         assert session.cmd("echo $y") == "7\n"
         pid = session.get_pid()
     assert not is_running(pid)
@@ -136,13 +141,13 @@ def test_two_attachments_see_the_same(shell):
     process = subprocess.Popen(
         [sys.executable, "-c", "from virtvm.companions import aexpect\nimport sys\n"
          "s = aexpect.Expect(id=sys.argv[1], auto_close=False)\nprint(s.is_alive(), flush=True)\n"
-         "print(s.read_until_output_matches(['mar' + 'k'], timeout=20)[0], flush=True)\n"
+         "print(s.read_until_output_matches(['mar' + 'k'], timeout=60)[0], flush=True)\n"
          "print(s.get_status())", shell.id], stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "True\n"
     shell.cmd("echo mark")
     assert process.stdout.readline() == "0\n"
     shell.sendline("exit 4")
-    assert process.communicate(timeout=20)[0] == "4\n" and shell.get_status() == 4
+    assert process.communicate(timeout=2 * BUSY)[0] == "4\n" and shell.get_status() == 4
 
 
 def test_close_by_another_process_ends_ours(shell):
@@ -177,7 +182,10 @@ def test_keeper_holds_nothing_of_its_starter(shell):
     pid = keeper_pid(shell)
     with open("/proc/%d/comm" % pid) as f:
         assert f.read() == "virtvm-keeper\n"
-    targets = [os.readlink(path) for path in glob.glob("/proc/%d/fd/*" % pid)]
+    targets = []
+    for path in glob.glob("/proc/%d/fd/*" % pid):
+        with contextlib.suppress(FileNotFoundError):        # closed meanwhile
+            targets.append(os.readlink(path))
     assert len(targets) <= 12 and os.getsid(pid) != os.getsid(0) and os.readlink("/proc/%d/cwd" % pid) == "/"
     assert targets.count("/dev/null") == 3
 
@@ -197,7 +205,7 @@ def test_output_that_nobody_takes_is_complete():
 
 def test_input_that_nobody_takes_blocks_and_is_not_lost():
     with aexpect.Expect("stty -icanon; echo ready; exec sleep 60", auto_close=False) as session:
-        session.read_until_output_matches(["ready"], timeout=10)
+        session.read_until_output_matches(["ready"], timeout=2 * BUSY)
         block, sent = b"x" * 65536, 0
         with pytest.raises(Exception, match="deadline|time"):
             for _ in range(64):
@@ -210,9 +218,9 @@ def test_input_that_nobody_takes_blocks_and_is_not_lost():
 
 def test_large_input_arrives():
     with aexpect.Expect("stty raw -echo; echo ready; head -c 3000000 | wc -c", auto_close=False) as session:
-        session.read_until_output_matches(["ready"], timeout=10)
+        session.read_until_output_matches(["ready"], timeout=2 * BUSY)
         session.send("y" * 3000000)
-        assert "3000000" in session.read_until_output_matches(["[0-9]{3}"], timeout=20)[1]
+        assert "3000000" in session.read_until_output_matches(["[0-9]{3}"], timeout=2 * BUSY)[1]
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
@@ -272,7 +280,7 @@ def test_keeper_that_comes_and_goes_loses_nobody():
     """A keeper may be ending just when the next session starts."""
     for _ in range(30):
         with aexpect.Expect("echo here", auto_close=False) as session:
-            assert session.read_until_output_matches(["here"], timeout=5)[0] == 0
+            assert session.read_until_output_matches(["here"], timeout=2 * BUSY)[0] == 0
 
 
 def test_last_words_of_a_client_arrive():
@@ -285,7 +293,7 @@ def test_last_words_of_a_client_arrive():
             s.sendline("b" + sys.argv[2])
             os._exit(0)
             """, session.id, str(n))
-        assert session.read_until_output_matches(["got b%d\n" % n], timeout=10)
+        assert session.read_until_output_matches(["got b%d\n" % n], timeout=2 * BUSY)
     session.close()
 
 
@@ -323,7 +331,7 @@ def test_ctrl_c_while_closing_leaves_nothing():
         raise Stop
 
     session = aexpect.Expect("trap '' TERM; echo ready; while :; do sleep 0.05; done", auto_close=False)
-    session.read_until_output_matches(["ready"], timeout=10)
+    session.read_until_output_matches(["ready"], timeout=2 * BUSY)
     pid, old = session.get_pid(), signal.signal(signal.SIGALRM, stop)
     try:
         signal.setitimer(signal.ITIMER_REAL, 0.3)
@@ -366,6 +374,34 @@ def test_stopped_keeper_is_a_timeout(shell, monkeypatch):
         os.kill(pid, signal.SIGCONT)
 
 
+def test_start_waits_for_a_keeper_with_no_room(shell):
+    """Its queue of connections is full: that ends when it goes on."""
+    pid, path, waiting, errors = keeper_pid(shell), keepers()[0], [], []
+
+    def start():
+        try:
+            aexpect.Spawn("true").close()
+        except Exception as e:
+            errors.append(e)
+
+    os.kill(pid, signal.SIGSTOP)
+    starter = threading.Thread(target=start)
+    try:
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                waiting.append(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK))
+                waiting[-1].connect(path)
+        starter.start()
+        starter.join(0.3)
+        assert errors == [] and starter.is_alive()
+    finally:
+        os.kill(pid, signal.SIGCONT)
+        for peer in waiting:
+            peer.close()
+    starter.join()
+    assert errors == []
+
+
 @pytest.mark.parametrize("spoil", ["mode", "link"])
 def test_folder_that_others_may_have_prepared_is_refused(tmp_path, monkeypatch, spoil):
     state = tmp_path / "state"
@@ -381,30 +417,30 @@ def test_folder_that_others_may_have_prepared_is_refused(tmp_path, monkeypatch, 
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can be another user")
-def test_other_users_are_turned_away(shell):
-    path, folder = keepers()[0], _local._keeper_folder()
+def test_other_users_are_turned_away(monkeypatch):
+    """In a folder of its own: pytest's are all runs', and too long for a socket's name under xdist."""
+    usual, state = os.environ["VIRTVM_STATE_DIR"], tempfile.mkdtemp()
+    monkeypatch.setenv("VIRTVM_STATE_DIR", state)
     program = ("import os, socket, sys\nos.setgid(65534)\nos.setuid(65534)\n"
-               "s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)\ns.settimeout(5)\n"
+               "s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)\ns.settimeout(60)\n"
                "try:\n    s.connect(sys.argv[1])\nexcept OSError as e:\n    sys.exit(type(e).__name__)\n"
                "try:\n    print(s.recv(10))\nexcept ConnectionError:\n    print(b'')\n")
 
     def try_it():
         return subprocess.run([sys.executable, "-c", program, path], capture_output=True, text=True, check=False)
 
-    assert "PermissionError" in try_it().stderr
-    opened = [folder, os.path.dirname(folder), path]
-    while opened[-1] != path or opened[-2] != "/":
-        parent = os.path.dirname(opened[-2])
-        opened.insert(-1, parent)
-    modes = [(p, os.stat(p).st_mode) for p in opened if p != "/"]
-    for p, mode in modes:
-        os.chmod(p, mode | 0o777 if p == path else mode | 0o011)
-    try:
+    with aexpect.ShellSession(BASH, auto_close=False) as shell:
+        path = keepers()[0]
+        assert "PermissionError" in try_it().stderr
+        os.chmod(state, 0o711)
+        os.chmod(_local._keeper_folder(), 0o711)
+        os.chmod(path, 0o777)
         assert try_it().stdout == "b''\n"
-    finally:
-        for p, mode in modes:
-            os.chmod(p, mode & 0o7777)
-    assert shell.cmd("echo fine") == "fine\n"
+        os.chmod(_local._keeper_folder(), 0o700)
+        assert shell.cmd("echo fine") == "fine\n"
+    until(lambda: not keepers(), 3)
+    monkeypatch.setenv("VIRTVM_STATE_DIR", usual)       # asking for the folder makes it
+    shutil.rmtree(state)
 
 
 def test_nonsense_does_the_keeper_no_harm(shell):
@@ -427,6 +463,7 @@ def test_nonsense_does_the_keeper_no_harm(shell):
     assert shell.cmd("echo fine") == "fine\n"
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 def test_child_of_a_fork_leaves_the_session_alone_and_may_attach(shell):
     pid = os.fork()
     if pid == 0:
@@ -447,3 +484,137 @@ def test_auto_close_starts_no_keeper():
         assert not keepers() and not os.path.exists(_local._keeper_folder())
     assert not aexpect.Expect(id="nosuchid").is_alive()
     assert not os.path.exists(_local._keeper_folder())
+
+
+# What a keeper has of its starter: nothing
+
+SHADOW = 1 << 30        # a mapping as large is a sanitizer's shadow, which holds no bytes of the program's
+
+
+def memory_of(pid):
+    """All that can be read of a process's memory, in pieces."""
+    with open("/proc/%d/maps" % pid) as maps, open("/proc/%d/mem" % pid, "rb", buffering=0) as mem:
+        for line in maps:
+            begin, end = (int(part, 16) for part in line.split()[0].split("-"))
+            if end - begin >= SHADOW:
+                continue
+            try:
+                mem.seek(begin)
+                yield mem.read(end - begin)
+            except (OSError, OverflowError, ValueError):        # not to be read: [vvar], [vsyscall]
+                continue
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="reads another process's memory")
+def test_keeper_has_no_secret_of_its_starter(monkeypatch):
+    canary = "canary" + os.urandom(12).hex()
+    kept = [canary.encode() * 3 for _ in range(1000)]       # all over the heap
+    for n in range(50):                 # so many that no later block of the keeper's lies over all of them
+        monkeypatch.setenv("VIRTVM_PASSWORD%d" % n, canary + "x" * 100)
+    session = aexpect.ShellSession("env -i PATH=\"$PATH\" TERM=dumb " + BASH.replace("exec ", ""), auto_close=False)
+    try:
+        pid = keeper_pid(session)
+        assert not any(canary.encode() in piece for piece in memory_of(pid))
+        with open("/proc/%d/environ" % pid, "rb") as environ:
+            assert {entry.partition(b"=")[0] for entry in environ.read().split(b"\0")} <= {b"", b"TMPDIR"}
+        assert any(kept[0] in piece for piece in memory_of(os.getpid()))    # it would have been found
+        assert session.cmd("echo still there") == "still there\n"
+    finally:
+        session.close()
+
+
+def test_keeper_is_a_program_of_its_own(shell):
+    pid = keeper_pid(shell)
+    with open("/proc/%d/cmdline" % pid, "rb") as cmdline:
+        assert cmdline.read().split(b"\0")[0] == b"virtvm-keeper"
+    assert os.path.basename(os.readlink("/proc/%d/exe" % pid)) == "virtvm-keeper"
+    with open("/proc/%d/maps" % pid) as maps:
+        libraries = {os.path.basename(line.split()[-1]) for line in maps if "/" in line}
+    assert not any(name.startswith(("python", "libpython")) or ".cpython-" in name for name in libraries)
+
+
+def test_keeper_that_cannot_be_started_is_told(tmp_path):
+    shutil.copytree(os.path.dirname(virtvm.__file__), tmp_path / "virtvm",
+                    ignore=shutil.ignore_patterns("virtvm-keeper"))
+    said = python("""
+        try:
+            aexpect.ShellSession("sh", auto_close=False)
+        except Exception as e:
+            print(e)
+        """, cwd=tmp_path)
+    assert "the program virtvm-keeper cannot be started: No such file" in said
+
+
+# A socket that somebody removed, as programs do that tidy up /tmp
+
+def test_keeper_leaves_the_socket_of_a_later_one(shell):
+    socket_path, = keepers()
+    os.unlink(socket_path)
+    later = aexpect.ShellSession(BASH, auto_close=False)
+    try:
+        assert keeper_pid(later) != keeper_pid(shell)
+        first = keeper_pid(shell)
+        shell.close()
+        until(lambda: not is_running(first), 5)
+        assert keepers() == [socket_path]
+        again = aexpect.ShellSession(id=later.id, auto_close=False)
+        assert again.cmd("echo reached") == "reached\n"
+    finally:
+        later.close()
+
+
+PTRACE_CONT, PTRACE_SEIZE, PTRACE_O_TRACEEXIT = 7, 0x4206, 0x40
+
+
+@contextlib.contextmanager
+def immortal(pid):
+    """The process does not end, whatever kills it: its exit waits for us, as others wait for a disk."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.ptrace.argtypes = [ctypes.c_long] * 4
+    if libc.ptrace(PTRACE_SEIZE, pid, 0, PTRACE_O_TRACEEXIT) != 0:
+        pytest.skip("this system lets nobody trace")
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        while True:
+            _pid, status = os.waitpid(pid, 0x40000000)      # __WALL
+            if not os.WIFSTOPPED(status):
+                break
+            libc.ptrace(PTRACE_CONT, pid, 0, 0)
+
+
+def test_process_that_does_not_die_stops_no_other_session(shell):
+    stuck = aexpect.ShellSession(BASH, auto_close=False)
+    keeper = keeper_pid(shell)
+    with immortal(stuck.get_pid()):
+        closing = threading.Thread(target=stuck.close)
+        closing.start()
+        until(lambda: is_state(stuck.get_pid(), "t"))
+        assert shell.cmd("echo word", timeout=2 * BUSY) == "word\n"
+        assert closing.is_alive()       # it gives up after five seconds, and so did the keeper
+        with aexpect.ShellSession(BASH, auto_close=False) as more:
+            assert more.cmd("echo more", timeout=2 * BUSY) == "more\n"
+        assert is_state(stuck.get_pid(), "t")          # all that time
+    closing.join()
+    assert keeper_pid(shell) == keeper
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can make a network namespace")
+def test_stopped_keeper_hides_no_session_of_another(shell):
+    program = "from virtvm.companions import aexpect\nprint(aexpect.Expect('exec cat', auto_close=False).id)"
+    id = subprocess.run(["unshare", "--net", sys.executable, "-c", program], stdout=subprocess.PIPE, text=True,
+                        check=True, timeout=60).stdout.strip()
+    pid = keeper_pid(shell)
+    other = None
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        other = aexpect.Expect(id=id)           # it answers; nobody waits for the other one
+        other.sendline("word")
+        other.read_until_output_matches(["word"], timeout=2 * BUSY)
+        other.close()
+        assert is_state(pid, "T")
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert shell.cmd("echo word") == "word\n"

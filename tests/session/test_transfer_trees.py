@@ -19,6 +19,8 @@ pytestmark = pytest.mark.once         # the C core with many trees
 LETTERS = [bytes([c]) for c in range(1, 256) if c != 0x2f]
 FILE_MODES = [0o400, 0o444, 0o600, 0o644, 0o666, 0o755, 0o4755, 0o2711, 0o1644]
 FOLDER_MODES = [0o755, 0o700, 0o555, 0o500, 0o777, 0o1777, 0o2755]
+MASK = os.umask(0o022)
+os.umask(MASK)
 NUMBERS = itertools.count()
 SIZES = [0, 1, 4095, 4096, 32767, 32768, 65537, 261120, 261121]
 
@@ -122,7 +124,7 @@ def test_any_tree_goes_up_and_comes_back(place, there, tmp_path, tree):
         place.copy("to", local, remote)
         assert seen(os.fsencode(remote), 0o7777) == expected(tree, 0o7777)
         place.copy("from", remote, tmp_path / "back")
-        assert seen(os.fsencode(tmp_path / "back"), 0o777) == expected(tree, 0o777)
+        assert seen(os.fsencode(tmp_path / "back"), 0o7777) == expected(tree, 0o777 & ~MASK)
     finally:
         for path in (local, tmp_path / "back"):
             if path.exists():
@@ -137,7 +139,7 @@ def test_over_a_tree_that_is_there(place, there, tmp_path):
     name = "over-%s" % place.engine
     place.copy("to", tmp_path / "old", there / name)
     place.copy("to", str(tmp_path / "new") + "/.", there / name)
-    merged = (0o755, {b"both": (0o644, 99, 4), b"old": (0o644, 5, 2), b"new": (0o755, 7, 5),
+    merged = (0o755, {b"both": (0o600, 99, 4), b"old": (0o644, 5, 2), b"new": (0o755, 7, 5),
                       b"dir": (0o750, {b"x": (0o644, 1, 3), b"y": (0o600, 2, 6)})})
     assert seen(os.fsencode(there / name), 0o7777) == merged
     place.copy("from", str(there / name) + "/.", tmp_path / "new")

@@ -4,6 +4,7 @@ parameters."""
 import pytest
 from support.cmd_server import CmdServer
 from support.rss_server import RssServer
+from support.waiting import BUSY
 from virtvm import virt_vm
 from virtvm.companions import aexpect, login, virt_utils
 from virtvm.companions.exceptions import ShellCmdError, ShellTimeoutError
@@ -67,7 +68,7 @@ def test_exit():
         session = log_in(server)
         session.sendline("exit")
         with pytest.raises(aexpect.ExpectProcessTerminatedError):
-            session.read_until_output_matches(["never"], timeout=10)
+            session.read_until_output_matches(["never"], timeout=2 * BUSY)
         assert not session.is_alive()
         assert "C:\\>" in session.get_output()
         session.close()
@@ -117,10 +118,10 @@ def test_a_virtual_machine_with_windows(tmp_path, monkeypatch):
     monkeypatch.setattr(virt_utils._log_files, "folder", str(tmp_path))
     with CmdServer(SCRIPT) as shell, RssServer(drive) as files:
         vm = Guest({10022: shell.port, 10023: files.port})
-        with vm.wait_for_login(timeout=20) as session:
+        with vm.wait_for_login(timeout=2 * BUSY) as session:
             assert session.cmd_status("crash") == -1073741510
-        vm.copy_files_to(str(tmp_path / "setup.exe"), "C:\\", timeout=20)
-        vm.copy_files_from("C:\\setup.exe", str(tmp_path / "back"), timeout=20, verbose=True)
+        vm.copy_files_to(str(tmp_path / "setup.exe"), "C:\\", timeout=2 * BUSY)
+        vm.copy_files_from("C:\\setup.exe", str(tmp_path / "back"), timeout=2 * BUSY, verbose=True)
         assert (tmp_path / "back").read_bytes() == (drive / "setup.exe").read_bytes() == b"MZ" * 50000
         with pytest.raises(FileTransferNotFoundError):
-            vm.copy_files_from("C:\\no", str(tmp_path), timeout=20)
+            vm.copy_files_from("C:\\no", str(tmp_path), timeout=2 * BUSY)

@@ -6,15 +6,18 @@ import subprocess
 
 import pytest
 
+from .waiting import BUSY
+
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 OUT = os.environ.get("VIRTVM_CORE_OUT", "build/core")   # another one holds a sanitizers' build
 
 
-def build():
-    """Path of the driver, built if need be."""
-    path = os.path.join(OUT, "ssh_driver")
+def build(name="ssh_driver"):
+    """Path of a driver, built if need be; the keeper lies beside it."""
+    path = os.path.join(OUT, name)
     if "VIRTVM_CORE_OUT" not in os.environ:
-        done = subprocess.run(["make", "-s", "-f", "tests/core/Makefile", path], cwd=TOP, text=True,
+        done = subprocess.run(["make", "-s", "-f", "tests/core/Makefile", path,
+                               os.path.join(OUT, "virtvm-keeper")], cwd=TOP, text=True,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         if done.returncode != 0:
             pytest.fail("the driver does not build: %s" % done.stdout)
@@ -25,6 +28,10 @@ class Step(dict):
     """What one step printed; its keys are attributes as well."""
 
     __getattr__ = dict.__getitem__
+
+    def took(self, seconds):
+        """Whether it ended at a deadline of so many seconds, and not by something much later."""
+        return seconds - 0.01 <= float(self.ms) / 1000 < seconds + BUSY
 
     def bytes(self, key):
         """A printed value as the bytes that it stands for."""
@@ -54,8 +61,8 @@ class Driver:
             + [str(word) for word in actions], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.PIPE, env=environ)
 
-    def finish(self, process, timeout=60):
-        out, err = process.communicate(timeout=timeout)
+    def finish(self, process):
+        out, err = process.communicate()
         text = out.decode()
         assert process.returncode == 0 and err == b"", "%s%s" % (text, err.decode())
         return [Step(line.partition(": ")[::2] for line in block.splitlines())

@@ -8,6 +8,7 @@ import tempfile
 import time
 
 from support.sshd import free_port
+from support.waiting import BUSY
 
 
 class Dropbear:
@@ -33,7 +34,7 @@ class Dropbear:
         self.process = subprocess.Popen(
             ["dropbear", "-F", "-E", "-r", key, "-p", "%s:%d" % (self.host, self.port), "-P",
              os.path.join(self.folder, "pid")], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 2 * BUSY
         while time.monotonic() < deadline and self.process.poll() is None:
             with socket.socket() as s:
                 if s.connect_ex((self.host, self.port)) == 0:

@@ -16,7 +16,8 @@ def _run(*command, check=True):
 class Namespace:
     """address: the host's own (str); prefix: what a command line begins with to run there.
 
-    cut() takes the wire away: packets vanish both ways, and no side hears of it.
+    prefix_with_sysfs: the same, with /sys telling of that host's devices (needs a / that is a mount point).
+    cut() takes the wire away: packets vanish both ways, and no side hears of it; mend() brings it back.
     """
 
     def __init__(self):
@@ -28,7 +29,10 @@ class Namespace:
         octets = [network >> 16 & 255, network >> 8 & 255, network & 255]
         self.address = "10.%d.%d.%d" % (octets[0], octets[1], octets[2] + 2)
         near_address = "10.%d.%d.%d" % (octets[0], octets[1], octets[2] + 1)
-        self.prefix = ["ip", "netns", "exec", self.name]
+        # Not `ip netns exec`, which mounts: that fails where / is no mount point, as in a chroot.
+        self.prefix = ["nsenter", "--net=/run/netns/" + self.name, "--"]
+        self.prefix_with_sysfs = [*self.prefix, "unshare", "--mount", "--", "sh", "-c",
+                                  'mount -t sysfs sysfs /sys && exec "$@"', "sh"]
         try:
             _run("ip", "netns", "add", self.name)
             _run("ip", "link", "add", self._near, "type", "veth", "peer", "name", self._far, "address", _MAC,
@@ -46,6 +50,9 @@ class Namespace:
 
     def cut(self):
         _run(*self.prefix, "ip", "addr", "flush", "dev", self._far)
+
+    def mend(self):
+        _run(*self.prefix, "ip", "addr", "add", self.address + "/30", "dev", self._far)
 
     def close(self):
         _run("ip", "link", "del", self._near, check=False)

@@ -19,16 +19,14 @@ import time
 from virtvm import _session
 
 from .sshd import free_port
+from .waiting import BUSY
 
 FOLDER = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "corpus")
-# Pauses within a line that looks like a prompt, close to the tenth of a second after which
-# cmd_output believes it (docs/internals/prompts.rst). A busy machine makes them longer now and
-# then, a wrong rule is wrong each time: these may try so often.
-STRETCHED = {"dollar-pause90", "b-trickle-dollar", "b-trickle-busybox", "b-trickle-bytes"}
-# The same where the terminal echoes: a flood of prompts that a busy machine stops for longer
-# than the session waits before it asks.
-STRETCHED_FLOODS = {"prompt-lines-1m"}
-TRIES = 6
+# What looks like a prompt and pauses, for a little less than the tenth of a second after which
+# cmd_output believes it (docs/internals/prompts.rst); on a busy machine for more. Here silence
+# must be so many times as long, and the pauses are not; a flood's, where a terminal echoes, too.
+PATIENCE = dict.fromkeys(["dollar-pause90", "b-trickle-dollar", "b-trickle-busybox", "b-trickle-bytes",
+                          "prompt-lines-1m"], 30)
 # How often each case runs: 20 shows what the design asks (`make corpus`); fewer keep
 # `make test` short.
 RUNS = int(os.environ.get("VIRTVM_CORPUS_RUNS", "2"))
@@ -80,9 +78,9 @@ def open_remote(shell, server):
     engine = _session.open_ssh(server.host, server.port, server.user, identity_file=server.key)
     if shell != "bash":
         match = re.compile(rb"[$#] $").search
-        engine.find_prompt(lambda line: match(line) is not None, timeout=10)
+        engine.find_prompt(lambda line: match(line) is not None, timeout=2 * BUSY)
         command = "PS1='%s' exec %s" % (PROMPTS[shell], b" ".join(SHELLS[shell]).decode())
-        engine.command(command.encode(), lambda line: match(line) is not None, timeout=10)
+        engine.command(command.encode(), lambda line: match(line) is not None, timeout=2 * BUSY)
     return engine
 
 
@@ -168,17 +166,14 @@ class Telnet(Tcp):
         return "EXEC:%s -h -E %s,nofork" % (TELNETD, program)
 
 
-def run_case(case, open_shell, folder, floods=()):
-    """A case, as often as RUNS says, in shells that open_shell(name) makes.
-
-    floods: names of cases that may be tried again.
-    """
+def run_case(case, open_shell, folder):
+    """A case, as often as RUNS says, in shells that open_shell(name) makes."""
     runner = None
     for n in range(min(RUNS, case.get("reps", RUNS))):
         if runner is None or case.get("fresh") or case.get("status") == "closed":
             if runner is not None:
                 runner.engine.close()
-            runner = Runner(case, open_shell(case["shell"]), folder, floods)
+            runner = Runner(case, open_shell(case["shell"]), folder)
         runner.run(n)
     runner.engine.close()
 
@@ -186,13 +181,13 @@ def run_case(case, open_shell, folder, floods=()):
 class Runner:
     """One case in one session, as often as asked."""
 
-    def __init__(self, case, engine, folder, floods=()):
-        self.case, self.engine, self.folder, self.floods = case, engine, os.fsencode(folder), floods
+    def __init__(self, case, engine, folder):
+        self.case, self.engine, self.folder = case, engine, os.fsencode(folder)
         search = re.compile(case["regex"].encode()).search
         self.match = lambda line: search(line) is not None
-        engine.find_prompt(self.match, timeout=10)
+        engine.find_prompt(self.match, timeout=2 * BUSY)
         for command in case.get("setup", []):
-            engine.command(command.encode(), self.match, timeout=10)
+            engine.command(command.encode(), self.match, timeout=2 * BUSY)
         self.prompt = engine.prompts[0][0]
         for name, pieces in case.get("files", {}).items():
             with open(os.path.join(self.folder, name.encode()), "wb") as f:
@@ -203,30 +198,22 @@ class Runner:
         calls = self.case.get("calls") or ["status", "output"]
         for text in self.case.get("pre", []):
             self.engine.write(text.encode() + b"\n")
-        self._ask(calls[n % len(calls)])
+        call = calls[n % len(calls)]
+        self._check(self._call(call), call)
         if self.case.get("status") in ("closed", "timeout"):
             return
         time.sleep(self.case.get("idle_ms", 0) / 1000)
         for command in self.case.get("post", []):
-            self.engine.command(command.encode(), self.match, timeout=10)
-        assert self.engine.command(b"echo sync%d; (exit 7)" % n, self.match, timeout=10) == \
+            self.engine.command(command.encode(), self.match, timeout=2 * BUSY)
+        assert self.engine.command(b"echo sync%d; (exit 7)" % n, self.match, timeout=2 * BUSY) == \
             (7, b"sync%d\n" % n)
-
-    def _ask(self, call):
-        again = call == "output" and self.case["id"] in STRETCHED or self.case["id"] in self.floods
-        for _ in range(TRIES - 1 if again else 0):
-            try:
-                return self._check(self._call(call), call)
-            except AssertionError:
-                time.sleep(0.5)         # for the rest
-                self.engine.command(b"true", self.match, timeout=10)
-        return self._check(self._call(call), call)
 
     def _call(self, call):
         try:
             return self.engine.command(
                 expand(self.case["command"], self.prompt, self.folder), self.match,
-                timeout=self.case.get("timeout", 10), want_status=call == "status")
+                timeout=self.case.get("timeout", 2 * BUSY), want_status=call == "status",
+                patience=PATIENCE.get(self.case["id"], 1))
         except _session.EngineError as e:
             return e.code, e.output
 

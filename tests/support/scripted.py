@@ -6,6 +6,8 @@ import selectors
 import socket
 import threading
 
+from .waiting import LONG
+
 
 class Scripted:
     """A port on loopback whose connections are treated by script(socket, number) each, in a
@@ -39,7 +41,7 @@ class Scripted:
             self.script(peer, number)
         peer.close()
 
-    def stay(self, seconds=60):
+    def stay(self, seconds=LONG):
         """For scripts: say nothing until the test is over."""
         self.stopped.wait(seconds)
 
@@ -84,6 +86,24 @@ def relay(peer, server, stop=None, most=None):
                 with contextlib.suppress(OSError):      # its end is read next
                     key.data.sendall(data)
     return passed
+
+
+def shuttle(peer, there, passed, stopped, pause=2.5):
+    """Passes bytes both ways; after so many of the server's there is a pause (seconds), once."""
+    got, paused = 0, False
+    with selectors.DefaultSelector() as ready:
+        ready.register(peer, selectors.EVENT_READ, there)
+        ready.register(there, selectors.EVENT_READ, peer)
+        while not stopped.is_set():
+            for key, _ in ready.select(0.1):
+                data = key.fileobj.recv(passed)
+                if not data:
+                    return
+                key.data.sendall(data)
+                got += len(data) if key.fileobj is there else 0
+                if got >= passed and not paused:
+                    paused = True
+                    stopped.wait(pause)
 
 
 @contextlib.contextmanager

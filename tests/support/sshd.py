@@ -5,6 +5,7 @@ ordinary user can log in as themselves, by key: then `can_password` is False.
 """
 
 import contextlib
+import functools
 import getpass
 import os
 import pwd
@@ -14,6 +15,8 @@ import socket
 import subprocess
 import tempfile
 import time
+
+from .waiting import BUSY
 
 SSHD = shutil.which("sshd") or "/usr/sbin/sshd"
 
@@ -27,11 +30,29 @@ def _descendants(pid):
     return found
 
 
+@functools.lru_cache(maxsize=None)
+def knows_penalties():
+    """Whether this sshd holds refused logins against an address (OpenSSH 9.8 and later)."""
+    done = subprocess.run([SSHD, "-t", "-f", "/dev/null", "-o", "PerSourcePenalties=no"],
+                          stderr=subprocess.PIPE, text=True)
+    return "Bad configuration option" not in done.stderr
+
+
 def free_port():
     """A TCP port on loopback that nobody uses just now."""
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return s.getsockname()[1]
+
+
+def path_without(names, folder):
+    """A line of configuration: a server's PATH without programs whose names begin so (str or tuple)."""
+    tools = folder / "programs"
+    tools.mkdir()
+    for name in os.listdir("/usr/bin"):
+        if not name.startswith(names):
+            (tools / name).symlink_to(os.path.join("/usr/bin", name))
+    return "SetEnv PATH=%s" % tools
 
 
 class Account:
@@ -55,12 +76,13 @@ class Account:
 class Sshd:
     """A server: host, port, user, password, key (path of a private key), known_hosts.
 
-    options: more lines of sshd_config; they come first, so they win.  namespace: a
-    support.netns.Namespace to run in, reached at its address.
+    options: more lines of sshd_config; they come first, so they win.  Refused logins have
+    no penalties unless they name PerSourcePenalties.  namespace: a support.netns.Namespace to
+    run in, reached at its address.
     """
 
-    def __init__(self, options="", account=None, listen=("127.0.0.1",), namespace=None):
-        self.namespace = namespace
+    def __init__(self, options="", account=None, listen=("127.0.0.1",), namespace=None, pam=None):
+        self.namespace, self.pam = namespace, pam
         self.host = namespace.address if namespace else "127.0.0.1"
         listen = (self.host,) if namespace else listen
         self.folder = tempfile.mkdtemp(prefix="virtvm-sshd-")
@@ -100,6 +122,9 @@ class Sshd:
                  "UsePAM " + ("yes" if self.can_password else "no"), "PrintMotd no",
                  "PrintLastLog no",
                  "KbdInteractiveAuthentication " + ("yes" if self.can_password else "no")]
+        # All tests come from one address.
+        if knows_penalties() and "PerSourcePenalties" not in options:
+            lines.append("PerSourcePenalties no")
         lines += ([] if "Subsystem" in options else ["Subsystem sftp internal-sftp"])
         if self.account is None:        # nobody's own start-up files, which may do anything
             home = os.path.join(self.folder, "home")
@@ -114,10 +139,15 @@ class Sshd:
         if os.getuid() == 0:
             os.makedirs("/run/sshd", exist_ok=True)
         prefix = self.namespace.prefix if self.namespace else []
+        if self.pam is not None:
+            path = os.path.join(self.folder, "pam")
+            with open(path, "w") as f:
+                f.write(self.pam)
+            prefix = ["unshare", "--mount", "sh", "-c", 'mount --bind "$0" /etc/pam.d/sshd && exec "$@"', path]
         self.process = subprocess.Popen(
             prefix + [SSHD, "-D", "-f", os.path.join(self.folder, "config"), "-p", str(self.port),
              "-E", self.log], stdin=subprocess.DEVNULL)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 2 * BUSY
         while time.monotonic() < deadline:
             with socket.socket() as s:
                 if s.connect_ex((self.host, self.port)) == 0:
@@ -144,7 +174,9 @@ class Sshd:
     def kill(self, pattern):
         """Kill -9 those of its processes whose command line matches the pattern."""
         done = subprocess.run(["pgrep", "-f", pattern], stdout=subprocess.PIPE, text=True)
-        for pid in set(map(int, done.stdout.split())) & set(_descendants(self.process.pid)):
+        found = set(map(int, done.stdout.split())) & set(_descendants(self.process.pid))
+        assert found, "no process of %s" % pattern
+        for pid in found:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, 9)
 

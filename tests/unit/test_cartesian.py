@@ -60,6 +60,13 @@ ROWS = [
      "ParserError", "z.a.b {k_s=1, k_t=2}"),
     ("m = 9\nm_max = 5\nj_min = 2", "- {j_min=2, m=9, m_max=5}", "- {j=2, j_min=2, m=5, m_max=5}"),
     ("variants:\n  a:\n    k = 1", "a {k=1}", "ParserError"),
+    # Lines of one block stand as deep as they like, as long as that is deeper than its head.
+    ("a = 1\n  b = 2\n    c = 3\n d = 4", "- {a=1, b=2, c=3, d=4}", "="),
+    ("variants:\n  - x:\n      a = 1\n         b = 2\n    c = 3\n  - y:", "x {a=1, b=2, c=3} ; y {}", "="),
+    ("variants:\n  - x:\n      only y\n        a = 1\n  - y:\n      no x\n          b = 2\n     c = 3",
+     "y {b=2, c=3}", "="),
+    ("variants:\n      - x:\n   - y:\n          k = 1\n", "x {} ; y {k=1}", "="),
+    ("k = 0\n   x:\n     k = 1\n       l = 2\n  m = 3\nvariants:\n  - x:", "x {k=1, l=2, m=3}", "="),
 ]
 
 
@@ -111,7 +118,7 @@ def test_today(text, result):
 
 @pytest.mark.parametrize("text", [
     "only = 1", "- a:", "variants", "nonsense", "= 3", "only a..", "only a .b", "only a,,b", "only [a]", "no",
-    "include", "a:\n  variants:\n    - b:", "a = 1\n  b = 2", "variants:\n- a:\nb = 1", "variants:\n  - a b:",
+    "include", "a:\n  variants:\n    - b:", "variants:\n- a:\nb = 1", "variants:\n  - a b:",
     "suffix", "suffix a b"])
 def test_bad_text_is_named(text):
     with pytest.raises(cartesian.ParserError) as info:

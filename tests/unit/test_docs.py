@@ -82,3 +82,37 @@ def test_links_lead_to_files(path):
 def test_examples_are_python(path):
     for block in python_blocks(path):
         ast.parse(block)
+
+
+def test_attacks_of_the_security_document_are_there():
+    rows = re.findall(r"``(tests/[\w./]+)``", text("SECURITY.rst"))
+    assert len(rows) > 10
+    missing = [path for path in rows if not os.path.exists(os.path.join(TOP, path))]
+    assert missing == []
+    for path in rows:
+        assert not path.endswith(".py") or re.search(r"^(async )?def test_", text(path), re.M), path
+
+
+def test_secrets_are_those_that_the_security_document_names():
+    from virtvm.companions import secrets
+    paragraph = " ".join(re.search(r"Secret is each param.*?\n\n", text("SECURITY.rst"), re.S).group().split())
+    rules, examples = paragraph.split("between underscores:")[0], paragraph.split("underscores:")[1].split(".")[0]
+    assert set(re.findall(r"``(\w+)``", rules)) == set(secrets._WORDS + secrets._SHORT)
+    assert all(map(secrets.is_secret, re.findall(r"``(\w+)``", examples)))
+
+
+def test_each_promise_of_security_has_tests_that_exist():
+    with open(os.path.join(TOP, "SECURITY.rst")) as f:
+        table = f.read().split("\nPromises, and what attacks them\n")[1].split("\nBounds of what a peer decides\n")[0]
+    rows = table.split("   * - ")[2:]
+    assert len(rows) > 20
+    for row in rows:
+        columns = row.split("     - ")
+        assert len(columns) == 3 and all(map(str.strip, columns)), row
+        named = re.findall(r"``([^`]+)``", columns[2])
+        assert named, row
+        for name in named:
+            path = name if name.startswith("tests/") else os.path.join("tests", "fuzz", name)
+            assert os.path.isfile(os.path.join(TOP, path)), path
+            if path.startswith("tests/fuzz/"):
+                assert os.listdir(os.path.join(TOP, "tests", "fuzz", "corpus", os.path.basename(path)[:-2]))

@@ -11,6 +11,8 @@ import pytest
 
 from virtvm.companions.params import Env, EnvSaveError, Params, is_vm
 
+pytestmark = pytest.mark.own_params("*")
+
 
 class VM:
     """Stands for any hypervisor's class of that name."""

@@ -71,7 +71,7 @@ class Project:
             [sys.executable, "-m", *words], cwd=self.folder,
             # Others' plugins take most of the time.
             env=dict(env, PYTHONPATH=path, PYTEST_DISABLE_PLUGIN_AUTOLOAD="1"),
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60)
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         assert done.returncode == status, done.stdout
         return done.stdout
 
@@ -196,20 +196,21 @@ def test_dependencies_are_followed_to_their_end(project):
     assert "1 failed, 1 passed, 2 skipped" in output and "Test dependency failed: second" in output
 
 
+# Of two workers pytest-xdist gives one every other test, or one file, if it is left alone.
 @once
-def test_dependents_stay_on_one_worker(project):
-    project.write(step="""
-        import time
-
-        def run_step(test, params, env):
-            time.sleep(0.5)
+@pytest.mark.parametrize("dist", ["load", "worksteal", "loadfile"])
+def test_dependents_stay_on_one_worker(project, dist):
+    project.write(**{name: """
+        def run_%s(test, params, env):
             assert params.get("fail") != "yes"
-        """)
-    (project.folder / "tests.cfg").write_text(textwrap.dedent(CHAIN))
-    output = project.run("-p", "xdist", "-n", "2", "step.py", "--virtvm-config", "tests.cfg", status=1)
+        """ % name for name in ("step", "stride")})
+    (project.folder / "tests.cfg").write_text(textwrap.dedent(CHAIN).replace("second\n        type = step",
+                                                                            "second\n        type = stride"))
+    output = project.run("-p", "xdist", "-n", "2", "--dist", dist, "step.py", "stride.py",
+                         "--virtvm-config", "tests.cfg", status=1)
     assert "1 failed, 1 passed, 2 skipped" in output and "Test dependency failed: second" in output
     table = output.partition(" virtual machines ")[2].partition("\n====")[0]
-    assert len(set(re.findall(r"step\[(?:first|second|third)\].* in (gw\d)/", table))) == 1, table
+    assert len(set(re.findall(r"(?:first|second|third)\].* in (gw\d)/", table))) == 1, table
 
 
 @once
@@ -244,6 +245,163 @@ def test_folder_and_keyvals_of_old_tests(project):
     names = [line.partition("=")[0] for line in lines]
     assert names[:-1] == sorted(names[:-1]) and names[-1] == "kvm_version"
     assert "Invalid key: a b" in project.run("old.py", "--virtvm-param", "a b=1", status=1)
+
+
+@once
+def test_named_test_without_a_variant_is_told(project):
+    project.write(step="def run_step(test, params, env):\n    pass\n",
+                  stride="def run_stride(test, params, env):\n    pass\n")
+    (project.folder / "tests.cfg").write_text("variants:\n    - a:\n        type = step\n")
+    output = project.run("step.py", "stride.py", "--virtvm-config", "tests.cfg", status=2)
+    assert "no variant that is left has type = stride" in output
+    output = project.run(".", "--virtvm", "--virtvm-config", "tests.cfg")
+    assert "1 passed" in output
+    output = project.virtvm_run("step.py", "stride.py", "--config", "tests.cfg", status=2)
+    assert "stride.py: no variant that is left has type = stride" in output
+    assert "PASS  step" in project.virtvm_run(".", "--config", "tests.cfg")
+
+
+@once
+def test_file_of_both_kinds_loses_none(project):
+    project.write(test_both="""
+        def run_test_both(test, params, env):
+            pass
+
+        def test_new():
+            pass
+
+        class TestMore:
+            def test_one(self):
+                pass
+        """, old="""
+        def test_of_the_guest(x, y):
+            return x + y
+
+        def run_old(test, params, env):
+            assert test_of_the_guest(1, 2) == 3
+        """)
+    assert "3 passed" in project.run("test_both.py")
+    assert "2 passed" in project.run(".")           # nobody asked for tests of old in folders
+    assert "4 passed" in project.run(".", "--virtvm")
+    assert "1 passed" in project.run("old.py")
+
+
+@once
+def test_patterns_of_kernel_crashes_are_todays_for_new_tests_alone(project):
+    project.write(old="""
+        def run_old(test, params, env):
+            assert params.get("kernel_crash_patterns") is None
+        """, test_new="""
+        import pytest
+
+        def test_new(params):
+            assert params.object_params("vm1")["kernel_crash_patterns"] == "modern"
+
+        @pytest.mark.virtvm(kernel_crash_patterns="seed")
+        def test_own(params):
+            assert params["kernel_crash_patterns"] == "seed"
+        """)
+    assert "3 passed" in project.run("old.py", "test_new.py")
+
+
+@once
+def test_new_tests_name_their_guest_by_a_marker_or_need_none(project):
+    project.write(test_own="""
+        import pytest
+
+        @pytest.mark.virtvm(vm_class="hypervisor:VM")
+        def test_with(vm):
+            vm.verify_alive()
+
+        def test_without():
+            pass
+        """, test_bare="""
+        def test_bare(vm):
+            pass
+        """)
+    output = project._python(0, "virtvm", "run", "test_own.py")
+    assert "PASS  test_with" in output and "2 passed" in output
+    assert "no guest: name one by" in project._python(1, "virtvm", "run", "test_bare.py")
+
+
+@once
+def test_marker_that_is_no_param_is_refused(project):
+    project.write(test_x="""
+        import pathlib, pytest
+
+        @pytest.mark.virtvm(kernel=pathlib.Path("/boot/vmlinuz"), mem=512)
+        def test_path(vm, params):
+            assert params["kernel"] == "/boot/vmlinuz" and params["mem"] == "4096"
+
+        @pytest.mark.virtvm(mem={"a": 1})
+        def test_dict(vm):
+            pass
+        """)
+    output = project.run("test_x.py", "--virtvm-param", "mem=4096", status=1)
+    assert "1 passed, 1 error" in output and "marker virtvm: mem: a param is a text" in output
+
+
+def test_expected_failures_have_words_of_their_own(project):
+    project.write(test_x="""
+        import pytest
+
+        @pytest.mark.xfail(strict=True, reason="not yet")
+        def test_strict(vm):
+            pass
+
+        @pytest.mark.xfail(reason="known")
+        def test_fails(vm):
+            assert 0
+
+        @pytest.mark.xfail(reason="perhaps")
+        def test_passes(vm):
+            pass
+
+        def test_after(vm):
+            pass
+        """)
+    output = project.run("test_x.py", status=1)
+    assert "1 failed, 1 passed, 1 xfailed, 1 xpassed" in output
+    table = output.partition(" virtual machines ")[2]
+    assert re.findall(r"(?m)^([A-Z]+) +(test_(?!x)\w+)", table.partition("Logs, consoles")[0]) == [
+        ("FAIL", "test_strict"), ("XFAIL", "test_fails"), ("XPASS", "test_passes"), ("PASS", "test_after")]
+    assert "[XPASS(strict)] not yet" in table and "INTERNALERROR" not in output
+
+
+@pytest.mark.parametrize("abort", ["yes", "no"])
+def test_evidence_that_fails_fails_nothing_else(project, abort):
+    """Consoles, pictures and command lines may fail in any way: tests end as they do, what follows is done."""
+    project.write(broken="""
+        import hypervisor
+
+        class Console:
+            name = "c"
+            def get_output(self):
+                raise RuntimeError("the console is broken")
+
+        class VM(hypervisor.VM):
+            serial_console = Console()
+            def screendump(self, path):
+                raise KeyError("no screen")
+            def make_qemu_command(self):
+                raise ValueError("no command line")
+            def is_dead(self):
+                return not self.alive
+        """, test_x="""
+        def test_passes(vm):
+            pass
+
+        def test_fails(vm):
+            assert 0, "the test's own reason"
+        """)
+    (project.folder / "post").write_text("")
+    output = project.run("test_x.py", "--virtvm-param", "vm_class=broken:VM", "--virtvm-param", "kill_vm=yes",
+                         "--virtvm-param", "post_command=echo done >>%s/post" % project.folder,
+                         "--virtvm-param", "abort_on_error=" + abort, status=2 if abort == "yes" else 1)
+    assert "1 failed, 1 passed" in output and "INTERNALERROR" not in output
+    assert "the test's own reason" in output and "the console is broken" in output
+    assert (project.folder / "post").read_text() == "done\n" * 2
+    assert [call for call in project.calls() if call != "login"] == ["create 1024", "destroy"] * 2
 
 
 PROFILER = {
@@ -370,7 +528,7 @@ def test_summary_is_that_of_all_workers(project):
         """, old="def run_old(test, params, env):\n    pass\n")
     output = project.run("-p", "xdist", "-n", "2", "test_new.py", "old.py", status=1)
     table = output.partition(" virtual machines ")[2].partition("\n====")[0]
-    assert len(re.findall(r"^PASS  (?:test_one\[\d\]|old)  +in gw[01]/", table, re.M)) == 4, table
+    assert len(re.findall(r"^PASS  (?:test_one\[\d\]|old) .*in gw[01]/", table, re.M)) == 4, table
     found = re.search(r"^FAIL  test_one\[2\] .*two is bad.* in (gw[01]/\S+)$", table, re.M)
     assert found and (project.folder / "virtvm-results" / found.group(1) / "debug").is_dir()
     assert "Logs, consoles and pictures: %s" % (project.folder / "virtvm-results") in table
@@ -428,3 +586,37 @@ def test_abort_on_error_ends_the_run(project, wish):
     assert ("Abort requested (so bad)" in output) == (wish == "yes")
     assert ("VM 'vm1'" in output) == (wish == "yes")
     assert ("1 failed, 1 passed" in output) == (wish == "no")
+
+
+def test_what_a_console_said_before_the_test_is_not_read_again(project):
+    """It took longer with each test of a guest that talks."""
+    project.write(talks="""
+        import hypervisor
+
+        class Console:
+            name = "c"
+            said = ""
+            def output_length(self):
+                return len(self.said)
+            def get_output_since(self, length):
+                assert length == 0 or self.said[length - 1] == "\\n"
+                return self.said[length:]
+            def get_output(self):
+                raise RuntimeError("all of it is read")
+
+        class VM(hypervisor.VM):
+            serial_console = Console()
+            def screendump(self, path):
+                pass
+        """, test_x="""
+        def test_first(vm):
+            vm.serial_console.said += "of the first\\n"
+
+        def test_second(vm):
+            vm.serial_console.said += "of the second\\n"
+            assert 0
+        """)
+    output = project.run("test_x.py", "--virtvm-param", "vm_class=talks:VM", "--virtvm-results", "results", status=1)
+    assert "of the second" in output and "all of it is read" not in output
+    assert (project.folder / "results/test_first/debug/serial-vm1.log").read_text() == "of the first\n"
+    assert (project.folder / "results/test_second/debug/serial-vm1.log").read_text() == "of the second\n"

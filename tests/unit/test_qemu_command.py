@@ -77,6 +77,6 @@ def test_serial_monitor_and_testlog():
 
 def test_cdroms_and_hugepages():
     args = argv(cdroms="cd1 cd2", cdrom_cd1="a.iso", hugepage="yes")
-    assert "if=none,id=cd0,media=cdrom,readonly=on,file=/root dir/a.iso" in options(args, "-drive")
+    assert "if=none,id=cd0,media=cdrom,readonly=on,file=/root dir/a.iso,format=raw" in options(args, "-drive")
     assert "if=none,id=cd1,media=cdrom,readonly=on" in options(args, "-drive")
     assert options(args, "-mem-path") == ["/mnt/kvm_hugepage"]

@@ -62,9 +62,10 @@ def test_wait_for_login_tries_until_it_works_or_time_is_up():
 
 
 def test_get_time(shell):
+    began = time.time()
     host, guest = virt_test_utils.get_time(shell, "date +'TIME: %a %m/%d/%Y %H:%M:%S.%N'",
                                            r"(?:TIME: \w\w\w )(.{19})(?:\.\d\d)", "%m/%d/%Y %H:%M:%S")
-    assert abs(host - guest) < 3 and abs(host - time.time()) < 5
+    assert began <= host <= time.time() and began - 1 <= guest <= time.time()
     with pytest.raises(error.TestError, match="The time string from guest is unexpected."):
         virt_test_utils.get_time(shell, "echo nonsense", r"(TIME.*)", "%H")
 
@@ -161,13 +162,11 @@ def test_ping_that_is_deaf_to_one_interrupt(short_patience, tmp_path):
 
 
 def test_ping_that_does_not_end(short_patience):
-    start = time.monotonic()
     with aexpect.ShellSession("bash --norc --noprofile") as session:
         status, output = virt_test_utils.raw_ping('bash -c "%s"' % DEAF_PING, 0.4, session, None)
         assert status == -1 and output.startswith("PING\n") and output.count("ignored") == 2
     status, output = virt_test_utils.raw_ping(DEAF_PING, 0.4, None, None)
     assert status not in (0, None) and output.startswith("PING") and "ignored" in output
-    assert time.monotonic() - start < 10
 
 
 IFCONFIG_OLD = "eth7      Link encap:Ethernet  HWaddr 9A:00:00:00:00:01\n          inet addr:10.0.0.2\n"
@@ -248,6 +247,7 @@ def fake_params(**more):
     return Params(dict(given, **more))
 
 
+@pytest.mark.own_params("x")
 def test_vm_lives_on_until_params_need_another(suite):
     env = Env()
     virt_env_process.preprocess(suite, fake_params(), env)
@@ -389,3 +389,24 @@ def test_test_object(tmp_path):
     assert os.path.isdir(test.debugdir) and os.path.isdir(test.tmpdir) and test.iteration == 0
     test.close()
     assert not os.path.exists(test.tmpdir)
+
+
+# ---- guests that answer anything ----
+
+@pytest.mark.parametrize("unit", ["a", "1", "1.", "1:", " ", "a Link ", "a: ", "a: b\n", " x\n", "\n",
+                                  "o:", "offset 1", "% "])
+def test_endless_answers_are_looked_through_once(unit):
+    """Each took hours, and no deadline ended it."""
+    output = unit * (1000000 // len(unit))
+
+    class Session:
+        def cmd(self, command, **options):
+            return "1" + output
+
+        cmd_output = cmd
+
+    assert virt_test_utils.get_linux_ifname(Session(), "52:54:00:12:34:56") is None
+    assert virt_test_utils.get_loss_ratio(output) == -1
+    for command in ("ntpdate", "w32tm"):
+        with pytest.raises(error.TestError, match="unexpected"):
+            virt_test_utils.get_time(Session(), command, "(1)", "%S")

@@ -13,6 +13,7 @@ import time
 
 import pytest
 
+from support.waiting import BUSY, LONG, due
 from virtvm.companions import _process, error, virt_utils
 
 
@@ -97,33 +98,31 @@ def test_display_attributes(debug_log):
 
 def test_wait_for_returns_the_value():
     values = iter([0, None, "", "found"])
-    assert virt_utils.wait_for(lambda: next(values), 10, step=0.01) == "found"
+    assert virt_utils.wait_for(lambda: next(values), LONG, step=0.01) == "found"
 
 
 def test_wait_for_gives_up_in_time():
     calls = []
-    start = time.monotonic()
-    assert virt_utils.wait_for(lambda: calls.append(1), 0.35, step=0.1) is None
-    assert 0.35 <= time.monotonic() - start < 1
-    assert len(calls) == 4
-    start = time.monotonic()
-    assert virt_utils.wait_for(lambda: False, 0.2, step=60) is None
-    assert time.monotonic() - start < 5
+    with due(0.35):
+        assert virt_utils.wait_for(lambda: calls.append(1), 0.35, step=0.1) is None
+    assert 1 <= len(calls) <= 4
+    with due(0.2):
+        assert virt_utils.wait_for(lambda: False, 0.2, step=LONG) is None
 
 
 def test_wait_for_first_and_no_try_after_the_end():
     calls = []
-    start = time.monotonic()
-    virt_utils.wait_for(lambda: calls.append(time.monotonic()) or True, 5, first=0.2)
-    assert calls[0] - start >= 0.2
+    with due(0.2):
+        virt_utils.wait_for(lambda: calls.append(1) or True, LONG, first=0.2)
+    assert calls == [1]
     assert virt_utils.wait_for(lambda: True, 0) is None
-    assert virt_utils.wait_for(lambda: True, 0.1, first=60) is None
-    assert time.monotonic() - start < 5
+    with due(0.1):
+        assert virt_utils.wait_for(lambda: True, 0.1, first=LONG) is None
 
 
 def test_wait_for_logs_its_text(debug_log):
-    virt_utils.wait_for(lambda: True, 1, text="waiting for it")
-    assert re.fullmatch(r"waiting for it \(0\.\d+ secs\)", debug_log.messages[0])
+    virt_utils.wait_for(lambda: True, LONG, text="waiting for it")
+    assert re.fullmatch(r"waiting for it \(\d+\.\d+ secs\)", debug_log.messages[0])
 
 
 def test_wait_for_lets_exceptions_through():
@@ -268,8 +267,8 @@ def test_kill_process_tree():
         pids = [int(top.stdout.readline()), int(top.stdout.readline())]
         assert all(map(virt_utils.pid_exists, pids))
         virt_utils.kill_process_tree(top.pid)
-        assert top.wait(5) == -9
-        assert all(_process.end_process(pid, 0, 5) for pid in pids)
+        assert top.wait(BUSY) == -9
+        assert all(_process.end_process(pid, 0, BUSY) for pid in pids)
 
 
 def living_in_session(sid):
@@ -281,10 +280,10 @@ def test_kill_process_tree_that_keeps_forking():
     bomb = "while :; do sleep 0.5 & done"
     with subprocess.Popen(["/bin/bash", "-c", "ulimit -u 4000; " + bomb],
                           start_new_session=True) as top:
-        assert virt_utils.wait_for(lambda: len(living_in_session(top.pid)) > 5, 5, step=0.01)
+        assert virt_utils.wait_for(lambda: len(living_in_session(top.pid)) > 5, BUSY, step=0.01)
         virt_utils.kill_process_tree(top.pid)
-        assert top.wait(5) == -9
-    assert virt_utils.wait_for(lambda: not living_in_session(top.pid), 5, step=0.05)
+        assert top.wait(BUSY) == -9
+    assert virt_utils.wait_for(lambda: not living_in_session(top.pid), BUSY, step=0.05)
 
 
 def test_kill_process_tree_with_another_signal():
@@ -293,7 +292,7 @@ def test_kill_process_tree_with_another_signal():
                           stdout=subprocess.PIPE) as top:
         top.stdout.readline()
         virt_utils.kill_process_tree(top.pid, signal.SIGTERM)
-        assert top.wait(5) == 5
+        assert top.wait(BUSY) == 5
 
 
 def test_kill_process_tree_of_nobody():
@@ -352,7 +351,7 @@ def test_thread_join_that_times_out():
     assert thread.join(0.05) is None
     assert thread.isAlive()
     event.set()
-    assert thread.join(10) == "late"
+    assert thread.join(BUSY) == "late"
 
 
 def test_thread_raises_what_is_no_exception():
@@ -366,7 +365,7 @@ def test_parallel():
     barrier = threading.Barrier(3)
 
     def meet(*args, **kwargs):
-        barrier.wait(10)
+        barrier.wait(BUSY)
         return args, kwargs
     assert virt_utils.parallel(iter([meet, (meet, (1,)), [meet, [2], {"a": 3}]])) == [
         ((), {}), ((1,), {}), ((2,), {"a": 3})]
@@ -374,11 +373,19 @@ def test_parallel():
 
 
 def test_parallel_raises_the_first_in_order():
+    failed = threading.Event()
+
     def late():
-        time.sleep(0.2)
+        failed.wait(BUSY)
         raise KeyError("first")
+
+    def early():
+        try:
+            fail_with_context()
+        finally:
+            failed.set()
     with pytest.raises(KeyError, match="first"):
-        virt_utils.parallel([late, fail_with_context])
+        virt_utils.parallel([late, early])
 
 
 # Mounts
@@ -530,6 +537,23 @@ def test_pool_is_not_put_where_others_can_write(pool_dir):
     pool_dir.symlink_to(elsewhere)
     with pytest.raises(PermissionError):
         virt_utils.get_mac_address("vm", 0)
+
+
+def test_folder_that_another_made_first_keeps_nobody_out(tmp_path, monkeypatch):
+    """Anybody can make /tmp/virtvm-UID: each VM of that user's failed then."""
+    from virtvm.companions import _state_dir
+    monkeypatch.delenv("VIRTVM_STATE_DIR")
+    first, session = tmp_path / "first", tmp_path / "run"
+    monkeypatch.setattr(_state_dir, "_FOLDER", str(first) + "-%d")
+    monkeypatch.setattr(_state_dir, "_SESSION", str(session) + "-%d")
+    usual, other = "%s-%d" % (first, os.geteuid()), "%s-%d" % (session, os.geteuid())
+    os.mkdir(other, 0o700)
+    assert _state_dir.state_dir() == usual and os.listdir(other) == []
+    os.chmod(usual, 0o777)              # as if it were another's
+    assert _state_dir.state_dir() == os.path.join(other, "virtvm")
+    os.chmod(other, 0o777)
+    with pytest.raises(PermissionError, match=usual):
+        _state_dir.state_dir()
 
 
 def test_lock_that_is_never_released(pool_dir, monkeypatch):

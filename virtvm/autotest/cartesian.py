@@ -6,7 +6,7 @@ what they agree on and where they differ.
 
 from virtvm.autotest.configuration.expand import Expander
 from virtvm.autotest.configuration.syntax import (
-    DIALECTS, LexerError, MissingIncludeError, ParserError, Reader, lines_of)
+    DIALECTS, Assign, LexerError, MissingIncludeError, ParserError, Reader, lines_of)
 
 __all__ = ["LexerError", "MissingIncludeError", "Parser", "ParserError", "print_dicts"]
 
@@ -56,6 +56,14 @@ class Parser:
         """Set a param of all results."""
         self.assignments.append((key, value))
         self.parse_string("%s = %s" % (key, value))
+
+    def put(self, key, value):
+        """As assign(), whatever is in the value: it is not read as this format."""
+        self._body = self._body + [Assign(key, "=", value, literal=True)]
+
+    def common(self):
+        """What is said outside of variants (dict): the params of a result without any."""
+        return Expander(self._body, self._dialect).common()
 
     def get_dicts(self):
         """Yield the results (dicts of texts; `dep` is a list).  May be called again."""

@@ -13,6 +13,7 @@ import importlib.util
 import os
 import sys
 
+from virtvm import signals
 from virtvm.autotest import Problem, finder, names, translate
 from virtvm.autotest.loader import is_stdlib
 
@@ -123,6 +124,7 @@ class _File:
         except SyntaxError as e:
             self._problems.append(Problem(self._shown, e.lineno or 1, e.offset or 1, e.msg))
         except OSError as e:
+            signals.let_out(e)
             self._problems.append(Problem(self._shown, 1, 1, e.strerror))
         problems = sorted(dict.fromkeys(self._problems), key=lambda problem: problem[1:])
         return Report(self._shown, kind, problems)
@@ -235,7 +237,7 @@ class _File:
 
     def _place_beside(self, name):
         path = os.path.join(os.path.dirname(self.path), name + ".py")
-        if not os.path.isfile(path) or is_stdlib(name) or self._is_python2 and self._has_python2(name):
+        if not signals.isfile(path) or is_stdlib(name) or self._is_python2 and self._has_python2(name):
             return None
         self.imported.append(path)
         return "file", path
@@ -303,7 +305,8 @@ def _top_level(path):
     found = _Names()
     try:
         tree = translate.analyse(translate.read(path), path, look=found.visit).tree
-    except (OSError, SyntaxError):
+    except (OSError, SyntaxError) as e:
+        signals.let_out(e)
         return None                 # that is said elsewhere
     if found.wildcard:
         return None

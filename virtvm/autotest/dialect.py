@@ -12,8 +12,12 @@ _NODES = tuple(getattr(ast, name) for name in (
     "NamedExpr", "Nonlocal", "TryStar", "TypeAlias", "YieldFrom") if hasattr(ast, name))
 _ATTRIBUTES = {"os": {"scandir", "fsencode", "fsdecode", "cpu_count"}, "shutil": {"which"},
                "subprocess": {"run", "DEVNULL"}, "time": {"monotonic", "perf_counter"}}
-_KEYWORDS = {"capture_output", "daemon", "exist_ok", "missing_ok", "start_new_session"}
-_KEYWORDS_OF = {"open": {"encoding", "errors", "newline"}, "print": {"file", "end", "sep", "flush"}}
+# Keywords of functions, and of methods of that name, unless the file itself defines one.
+_KEYWORDS_OF = {"open": {"encoding", "errors", "newline"}, "print": {"file", "end", "sep", "flush"},
+                "makedirs": {"exist_ok"}, "mkdir": {"exist_ok"}, "unlink": {"missing_ok"},
+                "Thread": {"daemon"}, "Timer": {"daemon"}, "Process": {"daemon"},
+                "run": {"capture_output", "start_new_session"}, "Popen": {"start_new_session"}}
+_FUNCTIONS_ALONE = {"open", "print"}
 
 
 def is_python3(tree, text):
@@ -23,12 +27,16 @@ def is_python3(tree, text):
     futures = _futures(tree)
     if "annotations" in futures:
         return True
-    has_print = "print_function" in futures
-    return any(_is_new(node) and not (has_print and _is_call_of(node, "print")) for node in ast.walk(tree))
+    own = {node.name for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+    if "print_function" in futures:
+        own.add("print")
+    return any(_is_new(node) and _called(node) not in own for node in ast.walk(tree))
 
 
-def _is_call_of(node, name):
-    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == name
+def _called(node):
+    """The name of the function or method that a node calls, or None."""
+    function = getattr(node, "func", None)
+    return getattr(function, "id", getattr(function, "attr", None))
 
 
 def _is_new(node):
@@ -53,16 +61,34 @@ def _is_new_attribute(node):
 
 
 def _is_new_call(node):
-    keywords = {keyword.arg for keyword in node.keywords}
-    if keywords & _KEYWORDS or sum(isinstance(arg, ast.Starred) for arg in node.args) > 1:
+    if sum(isinstance(arg, ast.Starred) for arg in node.args) > 1:
         return True
-    if not isinstance(node.func, ast.Name):
+    name, is_function = _called(node), isinstance(node.func, ast.Name)
+    if not is_function and name in _FUNCTIONS_ALONE:
         return False
-    return keywords & _KEYWORDS_OF.get(node.func.id, set()) or node.func.id == "super" and not node.args
+    keywords = {keyword.arg for keyword in node.keywords}
+    return keywords & _KEYWORDS_OF.get(name, set()) or is_function and name == "super" and not node.args
 
 
 def _is_new_assignment(node):
     return any(isinstance(child, ast.Starred) for target in node.targets for child in ast.walk(target))
+
+
+def _without_parentheses(node):
+    """The exceptions in `except A, B:` (list), which Python 3.14 takes for `except (A, B):`; or None."""
+    if not isinstance(node.type, ast.Tuple) or not node.type.elts:
+        return None
+    first, last, both = node.type.elts[0], node.type.elts[-1], node.type
+    begins = (first.lineno, first.col_offset) == (both.lineno, both.col_offset)
+    ends = (last.end_lineno, last.end_col_offset) == (both.end_lineno, both.end_col_offset)
+    return both.elts if begins or ends else None
+
+
+def _is_new_handler(node):
+    """Python 2 knew two, of which the second is what the exception is assigned to."""
+    found = _without_parentheses(node)
+    return found is not None and (
+        len(found) != 2 or not isinstance(found[1], (ast.Name, ast.Attribute, ast.Subscript, ast.Tuple, ast.List)))
 
 
 _TESTS = {
@@ -70,6 +96,7 @@ _TESTS = {
     ast.Attribute: _is_new_attribute,
     ast.Call: _is_new_call,
     ast.ClassDef: lambda node: node.keywords,
+    ast.ExceptHandler: _is_new_handler,
     ast.FunctionDef: _is_new_function,
     ast.Import: _is_new_import,
     ast.ImportFrom: _is_new_import,
@@ -95,6 +122,11 @@ def has_true_division(tree):
     return "division" in _futures(tree)
 
 
+def has_old_handler(tree):
+    """Whether Python 3 takes for two exceptions what is one and a name for it."""
+    return any(isinstance(node, ast.ExceptHandler) and _without_parentheses(node) for node in ast.walk(tree))
+
+
 def has_print_statement(tree):
     """Whether Python 3 takes for an expression what is a print statement (bool)."""
     if "print_function" in _futures(tree):
@@ -103,7 +135,7 @@ def has_print_statement(tree):
 
 
 def _begins_with_print(node):
-    if _is_call_of(node, "print"):
+    if isinstance(getattr(node, "func", None), ast.Name) and node.func.id == "print":
         return False                    # and nothing behind it
     while not isinstance(node, ast.Name):
         node = _leftmost(node)

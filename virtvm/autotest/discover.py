@@ -3,6 +3,8 @@
 import os
 import re
 
+from virtvm import signals
+
 
 def defines_test(path):
     """Whether a file (str or path object) defines run_<its name>(test, params, env) (bool); False if it can't be read.
@@ -13,10 +15,25 @@ def defines_test(path):
     try:
         with open(path, "rb") as f:
             source = f.read()
-    except OSError:
+    except OSError as e:
+        signals.let_out(e)
         return False
     head = rb"(?:^|[\r\n])def[ \t]+run_%s\s*\(\s*test\s*,\s*params\s*,\s*env\s*[,)]" % re.escape(os.fsencode(name))
     return re.search(head, source) is not None
+
+
+def has_new_tests(path):
+    """Whether a file is pytest's by its name, and has functions test... or classes Test... (bool)."""
+    name = os.path.basename(path)
+    if not (name.startswith("test_") or name.endswith("_test.py")):     # a test of old may have helpers so named
+        return False
+    try:
+        with open(path, "rb") as f:
+            source = f.read()
+    except OSError as e:
+        signals.let_out(e)
+        return False
+    return re.search(rb"(?:^|[\r\n])(?:(?:async[ \t]+)?def[ \t]+test\w*\s*\(|class[ \t]+Test\w*)", source) is not None
 
 
 def tests_in(folder, also=lambda name: False):

@@ -12,6 +12,7 @@ import re
 import sys
 import types
 
+from virtvm import signals
 from virtvm.autotest import names
 from virtvm.autotest.loader import FileLoader
 from virtvm.autotest.tree import Tree
@@ -157,7 +158,7 @@ class Finder:
             return None
         folders = self.tests_dirs + [self.tree.folder(p) for p in names.TEST_PACKAGES if self.tree]
         paths = [os.path.join(folder, last + ".py") for folder in folders if folder]
-        return next(filter(os.path.isfile, paths), None)
+        return next(filter(signals.isfile, paths), None)
 
     def has(self, name):
         """Whether there is a module of this name below autotest_lib (bool)."""
@@ -212,7 +213,7 @@ class Finder:
         if folder is None:
             return None
         init = os.path.join(folder, "__init__.py")
-        return _file(fullname, init, name, is_package=True) if os.path.isfile(init) else _package(fullname)
+        return _file(fullname, init, name, is_package=True) if signals.isfile(init) else _package(fullname)
 
     def _spec_of_genuine(self, fullname):
         name = fullname[len(_GENUINE):].replace("-", ".")

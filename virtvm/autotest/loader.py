@@ -10,6 +10,7 @@ import importlib.util
 import os
 import sys
 
+from virtvm import signals
 from virtvm.autotest import names
 from virtvm.companions import _host
 
@@ -106,7 +107,7 @@ class _Importer:
             return importlib.import_module("autotest_lib." + names.BARE[name])
         path = os.path.join(os.path.dirname(self._path), name + ".py")
         # A test called string.py or unittest.py does not stand in for the library's.
-        if os.path.isfile(path) and not self._is_in_library(name):
+        if signals.isfile(path) and not self._is_in_library(name):
             return current.load_test(path)
         return None
 

@@ -10,7 +10,7 @@ import importlib.util
 MODULES = {
     "client.virt.virt_vm": "virtvm.virt_vm",
     "client.virt.virt_utils": "virtvm.companions.virt_utils",
-    "client.virt.aexpect": "virtvm.companions.aexpect",
+    "client.virt.aexpect": "virtvm.companions.aexpect_2011",
     "client.virt.rss_client": "virtvm.companions.rss_client",
     "client.virt.kvm_vm": "virtvm.hypervisors.qemu",
     "client.virt.kvm_monitor": "virtvm.hypervisors.monitor",

@@ -8,6 +8,8 @@ import os
 import re
 import time
 
+from virtvm import signals
+
 
 def image_read_from_ppm_file(filename):
     """(width, height, data) of a PPM file.  ValueError if it is none."""
@@ -54,7 +56,8 @@ def image_verify_ppm_file(filename):
     """Whether a file is a whole PPM picture (bool)."""
     try:
         width, height, data = image_read_from_ppm_file(filename)
-    except (OSError, ValueError):
+    except (OSError, ValueError) as e:
+        signals.let_out(e)
         return False
     return width > 0 and height > 0 and len(data) == 3 * width * height
 

@@ -29,6 +29,9 @@ _RENAMED = {"__nonzero__": "__bool__", "__div__": "__truediv__", "__rdiv__": "__
 _BY_CMP = {"__lt__": "lt", "__le__": "le", "__eq__": "eq", "__gt__": "gt", "__ge__": "ge", "__ne__": "ne"}
 
 _ORDER = {ast.Lt: "less", ast.LtE: "less_or_equal", ast.Gt: "greater", ast.GtE: "greater_or_equal"}
+# In a chain `is` asks what it compares with, as `in` does.
+_IDENTITY = {ast.Is: ast.In, ast.IsNot: ast.NotIn}
+_LINKS = dict.fromkeys(_IDENTITY, "Identified")
 _UNICODE_TEXT = re.compile(r"(?<![\w-])u(?='[^'\n]*'|\"[^\"\n]*\")")
 
 
@@ -44,12 +47,16 @@ def translate(tree, marks):
 
 
 def _leaks(scope):
-    """Names that a function takes from the inside of a list: [(node, name)]."""
-    inside, outside, used = set(), set(), []
+    """Names that a function, class or module takes from the inside of a list: [(node, name)].
+
+    A module's are seen in its functions, too.
+    """
+    inside, outside, used, functions = set(), set(), [], []
 
     def look(node, comprehended):
         if isinstance(node, (ast.FunctionDef, ast.Lambda, ast.ClassDef)):
             outside.add(getattr(node, "name", ""))
+            functions.append(node)
             return
         if isinstance(node, ast.Name):
             if not isinstance(node.ctx, ast.Load):
@@ -68,8 +75,13 @@ def _leaks(scope):
 
     for child in scope.body:
         look(child, frozenset())
-    arguments = {arg.arg for arg in ast.walk(scope.args) if isinstance(arg, ast.arg)}
-    return [(node, node.id) for node in used if node.id in inside - outside - arguments]
+    arguments = {arg.arg for arg in ast.walk(getattr(scope, "args", ast.Module([], []))) if isinstance(arg, ast.arg)}
+    leaked = inside - outside - arguments
+    if isinstance(scope, ast.Module):
+        for function in functions if leaked else ():
+            bound = _bound_names(function)
+            used += [node for node in ast.walk(function) if isinstance(node, ast.Name) and node.id not in bound]
+    return [(node, node.id) for node in used if node.id in leaked]
 
 
 class _Scope:
@@ -151,7 +163,13 @@ class Translation(ast.NodeTransformer):
     # Scopes
 
     def visit_Module(self, node):
+        self._tell_leaks(node, ())
         return self._scope(node)
+
+    def _tell_leaks(self, scope, known):
+        for use, name in _leaks(scope):
+            if name not in known:
+                self.problem(use, "%s is known within the list only" % name)
 
     def _scope(self, node):
         self._scopes.append(_Scope(node))
@@ -161,9 +179,7 @@ class Translation(ast.NodeTransformer):
 
     def visit_FunctionDef(self, node):
         self._hoist_globals(node)
-        for use, name in _leaks(node):
-            if name not in self._module_level:
-                self.problem(use, "%s is known within the list only" % name)
+        self._tell_leaks(node, self._module_level)
         self._scope(node)
         unpacking = []
         for arg in node.args.args:
@@ -206,6 +222,7 @@ class Translation(ast.NodeTransformer):
         return self._scope(node)
 
     def visit_ClassDef(self, node):
+        self._tell_leaks(node, self._module_level)
         self._scope(node)
         methods = {child.name for child in node.body if isinstance(child, ast.FunctionDef)}
         names = methods | {target.id for child in node.body if isinstance(child, ast.Assign)
@@ -302,11 +319,20 @@ class Translation(ast.NodeTransformer):
 
     def visit_Compare(self, node):
         self.generic_visit(node)
-        helper = _ORDER.get(type(node.ops[0]))
-        if helper is None or len(node.ops) > 1:
+        kinds = {type(op) for op in node.ops}
+        if not kinds & set(_ORDER):
             return node
-        self.changes -= 1               # the same for what both Pythons compare
-        return self.helper(node, helper, node.left, node.comparators[0])
+        before = self.changes
+        if len(node.ops) == 1:
+            node = self.helper(node, _ORDER[kinds.pop()], node.left, node.comparators[0])
+        else:
+            # Python's own chain, of things that compare as Python 2's: each is evaluated once, or not at all.
+            node.left = self.helper(node.left, "Compared", node.left)
+            node.comparators = [self.helper(value, _LINKS.get(type(op), "Compared"), value)
+                                for op, value in zip(node.ops, node.comparators)]
+            node.ops = [_IDENTITY.get(type(op), type(op))() for op in node.ops]
+        self.changes = before           # the same for what both Pythons compare
+        return node
 
     # Names, calls and attributes
 

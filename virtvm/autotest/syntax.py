@@ -6,9 +6,17 @@ texts of single tokens are changed here, so that every line stays where it is.  
 no syntax in Python 3 leaves a name behind, for virtvm.autotest.semantics to put right.
 """
 
+import contextlib
+import importlib
 import io
+import os
+import pathlib
 import re
+import sys
 import tokenize
+
+from virtvm import scratch, signals
+from virtvm.autotest import caches
 
 HELPERS = "__virtvm__"              # the name under which translated code finds what helps it
 MARK = "__virtvm_%d"                # stands for a target or a parameter with a structure
@@ -44,7 +52,27 @@ def convert(text, path):
     return Converted(str(edit.tree), edit.marks)
 
 
+def _prepare_fissix():
+    """Have it keep its grammar where we keep things, and nowhere if that can't be."""
+    import fissix
+    if "fissix.pygram" in sys.modules:
+        return
+    folder = caches.folder("grammar-" + fissix.__version__)
+    with contextlib.ExitStack() as last:
+        try:
+            os.makedirs(folder, mode=0o700, exist_ok=True)
+            is_ours = os.stat(folder).st_uid == os.geteuid() and os.access(folder, os.W_OK)
+        except OSError as e:
+            signals.let_out(e)
+            is_ours = False
+        if not is_ours:         # it is a pickle: nobody else may have written it
+            folder = last.enter_context(scratch.Folder("virtvm-"))
+        fissix.CACHE_DIR = pathlib.Path(folder)
+        importlib.import_module("fissix.pygram")
+
+
 def _parse(text, path):
+    _prepare_fissix()
     from fissix import pygram, pytree
     from fissix.pgen2 import driver, parse
     from fissix.pgen2 import tokenize as fissix_tokenize

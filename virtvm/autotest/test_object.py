@@ -5,7 +5,7 @@ import re
 import shutil
 import tempfile
 
-from virtvm.companions import error
+from virtvm.companions import error, utils
 
 
 class Job:
@@ -73,11 +73,7 @@ class Test:
 
     @staticmethod
     def _append(path, dictionary, mark):
-        with open(path, "a") as f:
-            for key in sorted(dictionary):
-                if not re.match(r"[-.\w]+$", key):
-                    raise ValueError("Invalid key: %s" % key)
-                f.write("%s%s=%s\n" % (key, mark, dictionary[key]))
+        utils.write_keyval(path, dictionary, mark.strip("{}") or None)
 
     def assert_(self, expr, msg="Assertion failed."):
         """TestError unless expr is true."""

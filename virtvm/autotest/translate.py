@@ -10,7 +10,6 @@ and content and of all that has a part in translating it.
 
 import ast
 import collections
-import contextlib
 import hashlib
 import io
 import marshal
@@ -21,7 +20,9 @@ import tokenize
 import warnings
 
 import virtvm
-from virtvm.companions.params import write_whole
+from virtvm import signals
+from virtvm.autotest import caches
+from virtvm.scratch import write_whole
 
 Translated = collections.namedtuple("Translated", "code is_python2")
 
@@ -87,7 +88,8 @@ def analyse(text, path, mode="exec", look=None):
         look(tree)
         return Analysis(tree, False, [], False)
     marks, lines = {}, None
-    if tree is None or _LITERAL_ESCAPE.search(text) or mode == "exec" and dialect.has_print_statement(tree):
+    if tree is None or _LITERAL_ESCAPE.search(text) or mode == "exec" and (
+            dialect.has_print_statement(tree) or dialect.has_old_handler(tree)):
         try:
             converted = syntax.convert(text, path)
         except SyntaxError as e:
@@ -219,8 +221,7 @@ _own = None
 
 def cache_folder():
     """Where translations are kept (str)."""
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return os.path.join(base, "virtvm", "translated")
+    return caches.folder("translated")
 
 
 def _load(key):
@@ -231,7 +232,8 @@ def _load(key):
             if os.fstat(f.fileno()).st_uid != os.geteuid():
                 return None
             data = f.read()
-    except OSError:
+    except OSError as e:
+        signals.let_out(e)
         return None
     head, digest, body = data[:len(_MAGIC)], data[len(_MAGIC):len(_MAGIC) + 32], data[len(_MAGIC) + 32:]
     if head != _MAGIC or hashlib.sha256(body).digest() != digest:
@@ -247,8 +249,8 @@ def _store(key, result):
         os.makedirs(folder, mode=0o700, exist_ok=True)
         write_whole(os.path.join(folder, key), _MAGIC + hashlib.sha256(body).digest() + body)
         _prune(folder)
-    except OSError:
-        pass
+    except OSError as e:
+        signals.let_out(e)
 
 
 def _prune(folder):
@@ -257,7 +259,7 @@ def _prune(folder):
     if len(names) <= _MOST_KEPT:
         return
     paths = [os.path.join(folder, name) for name in names]
-    times = {path: os.stat(path).st_mtime_ns for path in paths if os.path.exists(path)}
+    times = {path: os.stat(path).st_mtime_ns for path in paths if signals.exists(path)}
     for path in sorted(times, key=times.get)[:len(times) // 2]:
-        with contextlib.suppress(FileNotFoundError):        # somebody else may do the same
+        with signals.suppress(FileNotFoundError):       # somebody else may do the same
             os.unlink(path)

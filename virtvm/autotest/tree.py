@@ -2,11 +2,13 @@
 
 import os
 
+from virtvm import signals
+
 _MARKS = ("common_lib", "bin", "virt", "shared")    # folders of `client`; two make one
 
 
 def _is_client(folder):
-    return sum(os.path.isdir(os.path.join(folder, mark)) for mark in _MARKS) >= 2
+    return sum(signals.isdir(os.path.join(folder, mark)) for mark in _MARKS) >= 2
 
 
 def _client_of(folder):
@@ -53,14 +55,14 @@ class Tree:
     def folder(self, name):
         """The folder of the package with this name (below autotest_lib), or None."""
         path = os.path.join(self.client, *name.split(".")[1:])
-        return path if name.split(".")[0] == "client" and os.path.isdir(path) else None
+        return path if name.split(".")[0] == "client" and signals.isdir(path) else None
 
     def file(self, name):
         """The file of the module with this name (below autotest_lib), or None."""
         above, _, last = name.rpartition(".")
         folder = self.folder(above) if above else None
         path = folder and os.path.join(folder, last + ".py")
-        return path if path and os.path.isfile(path) else None
+        return path if path and signals.isfile(path) else None
 
     def name(self, path):
         """The name (below autotest_lib) of the module that path holds, or None if outside."""

@@ -9,14 +9,16 @@ import importlib
 import logging
 import os
 import re
-import shlex
 import shutil
 import threading
 import time
 
-from virtvm import virt_vm
+from virtvm import signals, threads, virt_vm
 from virtvm.autotest import ppm_utils, virt_test_setup
-from virtvm.companions import aexpect, error, utils, virt_utils
+from virtvm.companions import aexpect_2011 as aexpect
+from virtvm.companions import error, utils, virt_utils
+from virtvm.companions.quoting import command_line
+from virtvm.companions.secrets import hidden, is_secret
 from virtvm.hypervisors import network
 from virtvm.hypervisors.monitor import MonitorError
 
@@ -33,7 +35,7 @@ def _is_yes(params, key, default="no"):
 def preprocess_image(test, params):
     """Create the image if params ask for it: create_image (if it is not there), force_create_image."""
     filename = virt_vm.get_image_filename(params, test.bindir)
-    if _is_yes(params, "force_create_image") or (_is_yes(params, "create_image") and not os.path.exists(filename)):
+    if _is_yes(params, "force_create_image") or (_is_yes(params, "create_image") and not signals.exists(filename)):
         if not virt_vm.create_image(params, test.bindir):
             raise error.TestError("Could not create image")
 
@@ -79,9 +81,13 @@ def preprocess_vm(test, params, env, name):
 
     Params: restart_vm, start_vm, migration_mode.
     """
+    cls = vm_class(params)
     vm = env.get_vm(name)
+    if vm is not None and isinstance(cls, type) and type(vm) is not cls:    # another hypervisor's
+        vm.destroy()
+        vm = None
     if vm is None:
-        vm = vm_class(params)(name, params, test.bindir, env.get("address_cache"))
+        vm = cls(name, params, test.bindir, env.get("address_cache"))
         env.register_vm(name, vm)
     start = (_is_yes(params, "restart_vm") or bool(params.get("migration_mode"))
              or (_is_yes(params, "start_vm")
@@ -121,12 +127,15 @@ def process_command(test, params, env, command, command_timeout, command_noncrit
     It finds each param KEY as KVM_TEST_KEY in its environment.  command_timeout: seconds.
     command_noncritical: a failure is only warned of.  Raises CmdError.
     """
-    settings = ["%s=%s" % (shlex.quote("KVM_TEST_" + key), shlex.quote(str(value)))
-                for key, value in params.items() if re.match(r"[A-Za-z0-9_]+$", key)]
-    line = "cd %s; exec env %s /bin/bash -c %s" % (
-        shlex.quote(test.bindir), " ".join(settings), shlex.quote(command))
+    # Not in the command line: params hold passwords, and every user sees that.
+    settings = {}
+    for key, value in params.items():
+        if re.fullmatch(r"[A-Za-z0-9_]+", key):
+            value = str(value).replace("\0", "")
+            settings["KVM_TEST_" + key] = hidden(value) if is_secret(key) else value
     try:
-        utils.system(line, timeout=command_timeout)
+        utils.run(command, command_timeout, verbose=False, stdout_tee=utils.TEE_TO_LOGS, stderr_tee=utils.TEE_TO_LOGS,
+                  env=settings, cwd=test.bindir)
     except error.CmdError as e:
         if not command_noncritical:
             raise
@@ -135,16 +144,25 @@ def process_command(test, params, env, command, command_timeout, command_noncrit
 
 # ---- pictures while a test runs ----
 
+def _fresh_name(base):
+    """Name (str) of a picture that is not there yet: several may be taken in a second."""
+    path, number = base + ".png", 1
+    while signals.lexists(path):
+        number += 1
+        path = "%s.%d.png" % (base, number)
+    return path
+
+
 class _Screendumps:
     """One thread that takes a picture of each living VM now and then."""
 
     def __init__(self, test, params, env):
         self._test, self._env = test, env
         self._delay = float(params.get("screendump_delay", 5))
-        self._seen = {}
-        self._stop = threading.Event()
+        self._seen = {}             # {digest of a picture: its path}
+        self._stop = threads.Wake()
         self._thread = threading.Thread(target=self._run, name="virtvm-screendumps", daemon=True)
-        self._thread.start()
+        threads.start(self._thread)
 
     def _run(self):
         while not self._stop.wait(self._delay):
@@ -159,7 +177,7 @@ class _Screendumps:
             return
         folder = os.path.join(self._test.debugdir, "screendumps_%s" % vm.name)
         os.makedirs(folder, exist_ok=True)
-        path = os.path.join(folder, "%s_%s.png" % (vm.name, time.strftime("%Y-%m-%d_%H-%M-%S")))
+        path = _fresh_name(os.path.join(folder, "%s_%s" % (vm.name, time.strftime("%Y-%m-%d_%H-%M-%S"))))
         vm.monitor.screendump(path, debug=False)
         digest = utils.hash_file(path)
         if digest in self._seen:            # nothing moved: the same picture by another name
@@ -192,19 +210,20 @@ def _stop_screendumps():
 # ---- before and after ----
 
 def _kvm_version():
-    if not os.path.exists("/dev/kvm"):
+    if not signals.exists("/dev/kvm"):
         return "Unknown"
     try:
         with open("/sys/module/kvm/version") as f:
             return f.read().strip()
-    except OSError:
+    except OSError as e:
+        signals.let_out(e)
         return os.uname().release
 
 
 def _qemu_version(test, params):
     from virtvm.hypervisors.qemu_command import find_binary
     binary = find_binary(params, test.bindir)
-    result = utils.run("%s -version" % shlex.quote(binary), ignore_status=True, verbose=False)
+    result = utils.run(command_line(binary, "-version"), ignore_status=True, verbose=False)
     found = re.search(r"version ([^,\s]+)", result.stdout)
     return found.group(1) if found else "Unknown"
 
@@ -229,10 +248,18 @@ def _watch_addresses(params, env):
         return
     logging.debug("Starting tcpdump...")
     env["tcpdump"] = tcpdump = aexpect.Tail(
-        command=command, output_func=network.learn_address, output_params=(env["address_cache"],))
+        command=command, auto_close=True, output_func=network.learn_address, output_params=(env["address_cache"],))
     if virt_utils.wait_for(lambda: not tcpdump.is_alive(), 0.1, 0.1, 1.0):
         logging.warning("Could not start tcpdump (status %s): %s", tcpdump.get_status(),
                         tcpdump.get_output().strip())
+
+
+def _end_reporting(env):
+    """No function of the test's is called any more; tcpdump, which is env's, goes on to tell addresses."""
+    aexpect.kill_tail_threads()
+    tcpdump = env.get("tcpdump")
+    if tcpdump is not None:
+        tcpdump.set_output_func(network.learn_address)
 
 
 def _stop_tcpdump(env):
@@ -311,7 +338,7 @@ def _tidy_pictures(test, params):
             os.unlink(path)
     if not _is_yes(params, "keep_screendumps"):
         for folder in glob.glob(os.path.join(glob.escape(test.debugdir), "screendumps_*")):
-            if os.path.isdir(folder) and not os.path.islink(folder):
+            if signals.isdir(folder) and not signals.islink(folder):
                 shutil.rmtree(folder)
 
 
@@ -332,7 +359,7 @@ def _to_png(source, target):
 
 def _kill_unresponsive(env):
     for vm in env.get_all_vms():
-        if vm.is_alive():
+        if vm.is_alive() and hasattr(vm, "login"):
             try:
                 vm.login().close()
             except (virt_utils.LoginError, virt_vm.VMError) as e:
@@ -351,7 +378,7 @@ def postprocess(test, params, env):
     steps.do(_tidy_pictures, test, params)
     if _is_yes(params, "kill_unresponsive_vms"):
         steps.do(_kill_unresponsive, env)
-    steps.do(aexpect.kill_tail_threads)
+    steps.do(_end_reporting, env)
     steps.do(end_networks, env)
     if _is_yes(params, "setup_hugepages"):
         steps.do(lambda: virt_test_setup.HugePageConfig(params).cleanup())

@@ -8,7 +8,9 @@ import os
 import random
 import re
 
+from virtvm import signals
 from virtvm.companions import error, utils, virt_utils
+from virtvm.companions.quoting import command_line
 from virtvm.hypervisors import network
 from virtvm.hypervisors._process import Process
 from virtvm.hypervisors.qemu_command import HUGEPAGE_PATH
@@ -52,7 +54,8 @@ def _sees_kernel_threads():
     """Not so in a PID namespace of one's own: then nothing can be said of khugepaged."""
     try:
         return _read("/proc/2/comm") == "kthreadd"
-    except OSError:
+    except OSError as e:
+        signals.let_out(e)
         return False
 
 
@@ -75,7 +78,7 @@ class TransparentHugePageConfig:
 
     def __init__(self, test, params):
         for path in THP_PATHS:
-            if os.path.isdir(path):
+            if signals.isdir(path):
                 self.thp_path = path
                 break
         else:
@@ -95,7 +98,8 @@ class TransparentHugePageConfig:
             return
         try:
             text = _read(path)
-        except OSError:
+        except OSError as e:
+            signals.let_out(e)
             return
         chosen = _chosen(text)
         if chosen:
@@ -116,6 +120,7 @@ class TransparentHugePageConfig:
         try:
             _write(path, value)
         except OSError as e:
+            signals.let_out(e)
             raise THPWriteConfigError("Could not write %s to %s: %s" % (value, path, e)) from e
 
     def setup(self):
@@ -154,7 +159,7 @@ class TransparentHugePageConfig:
 
     @staticmethod
     def _is_enabled(path):
-        return os.path.exists(path) and "[never]" not in _read(path)
+        return signals.exists(path) and "[never]" not in _read(path)
 
     def _try(self, path, values, look=lambda value: None):
         """Each of the values is taken and told back, and look(value) called; then what was there again."""
@@ -241,7 +246,7 @@ class HugePageConfig:
         error.context("mounting hugepages path")
         os.makedirs(self.hugepage_path, exist_ok=True)
         if not os.path.ismount(self.hugepage_path):
-            utils.system_output("mount -t hugetlbfs none %s" % self.hugepage_path)
+            utils.system_output(command_line("mount", "-t", "hugetlbfs", "none", self.hugepage_path))
 
     def setup(self):
         """Reserve the pages and mount the file system; nothing is left if either fails."""
@@ -264,7 +269,7 @@ class HugePageConfig:
         error.context("deallocating hugepages")
         if os.path.ismount(self.hugepage_path):
             try:
-                utils.system("umount %s" % self.hugepage_path)
+                utils.system(command_line("umount", self.hugepage_path))
             except error.CmdError as e:
                 logging.warning("Huge pages are still in use: %s", e)
                 return
@@ -302,13 +307,13 @@ class PrivateBridgeConfig:
         self.brname = params.get("priv_brname") or network.PRIVATE_BRIDGE
         self.subnet = params.get("priv_subnet") or "192.168.58"
         self.ip_version = params.get("bridge_ip_version") or "ipv4"
-        if not re.fullmatch(r"[\w.-]{1,15}", self.brname):
+        if not re.fullmatch(r"[\w.][\w.-]{0,14}", self.brname):
             raise ValueError("priv_brname: no name for a bridge: %r" % self.brname)
         if not re.fullmatch(r"\d{1,3}\.\d{1,3}\.\d{1,3}", self.subnet) or self.ip_version != "ipv4":
             raise ValueError("priv_subnet is three numbers of an IPv4 address, like 192.168.58: %r" % self.subnet)
 
     def _is_there(self):
-        return os.path.isdir("/sys/class/net/%s/bridge" % self.brname)
+        return signals.isdir("/sys/class/net/%s/bridge" % self.brname)
 
     @error.context_aware
     def setup(self):
@@ -329,37 +334,40 @@ class PrivateBridgeConfig:
         except (error.CmdError, OSError, ValueError) as e:
             logging.error("Bridge %s: %s", self.brname, e)
             self._take_down()
+            signals.let_out(e)
             raise PrivateBridgeError(self.brname) from e
 
     def _remove_orphan(self):
         """A bridge that a process made and, being killed, did not remove has no DHCP server any more."""
         try:
             owner = _read("/sys/class/net/%s/ifalias" % self.brname).split()
-        except OSError:
+        except OSError as e:
+            signals.let_out(e)
             return
-        if len(owner) == 2 and owner[0] == OWNER and not os.path.exists("/proc/" + owner[1]) and not self._ports():
-            utils.run("ip link del dev %s" % self.brname, ignore_status=True, verbose=False)
+        if len(owner) == 2 and owner[0] == OWNER and not signals.exists("/proc/" + owner[1]) and not self._ports():
+            utils.run(command_line("ip", "link", "del", "dev", self.brname), ignore_status=True, verbose=False)
 
     def _ports(self):
         """Interfaces (list of str) in the bridge."""
         try:
             return sorted(os.listdir("/sys/class/net/%s/brif" % self.brname))
-        except OSError:
+        except OSError as e:
+            signals.let_out(e)
             return []
 
     @staticmethod
-    def _do(command):
-        utils.run(command, verbose=False)
+    def _do(*words):
+        utils.run(command_line(*words), verbose=False)
 
-    def _undo_by(self, command):
-        self._undo.append((command, lambda: self._do(command)))
+    def _undo_by(self, *words):
+        self._undo.append((command_line(*words), lambda: self._do(*words)))
 
     def _add_bridge(self):
-        self._do("ip link add name %s type bridge" % self.brname)
-        self._undo_by("ip link del dev %s" % self.brname)
-        self._do("ip link set dev %s alias '%s %d'" % (self.brname, OWNER, os.getpid()))
-        self._do("ip addr add %s.1/24 dev %s" % (self.subnet, self.brname))
-        self._do("ip link set dev %s up" % self.brname)
+        self._do("ip", "link", "add", "name", self.brname, "type", "bridge")
+        self._undo_by("ip", "link", "del", "dev", self.brname)
+        self._do("ip", "link", "set", "dev", self.brname, "alias", "%s %d" % (OWNER, os.getpid()))
+        self._do("ip", "addr", "add", self.subnet + ".1/24", "dev", self.brname)
+        self._do("ip", "link", "set", "dev", self.brname, "up")
 
     def _let_out(self):
         try:
@@ -373,17 +381,19 @@ class PrivateBridgeConfig:
             _write(forward, "1")
             self._undo.append((forward, lambda: _write(forward, before)))
         net = self.subnet + ".0/24"
-        for rule in ("INPUT -i %s -p udp --dport 67 -j ACCEPT" % self.brname,
-                     "INPUT -i %s -p udp --dport 53 -j ACCEPT" % self.brname,
-                     "INPUT -i %s -p tcp --dport 53 -j ACCEPT" % self.brname,
-                     "FORWARD -i %s -s %s -j ACCEPT" % (self.brname, net),
-                     "FORWARD -o %s -d %s -m state --state RELATED,ESTABLISHED -j ACCEPT" % (self.brname, net),
-                     "FORWARD -i %s -o %s -j ACCEPT" % (self.brname, self.brname),
-                     "POSTROUTING -t nat -s %s ! -d %s -j MASQUERADE" % (net, net)):
+        for rule in ("INPUT -i %(bridge)s -p udp --dport 67 -j ACCEPT",
+                     "INPUT -i %(bridge)s -p udp --dport 53 -j ACCEPT",
+                     "INPUT -i %(bridge)s -p tcp --dport 53 -j ACCEPT",
+                     "FORWARD -i %(bridge)s -s %(net)s -j ACCEPT",
+                     "FORWARD -o %(bridge)s -d %(net)s -m state --state RELATED,ESTABLISHED -j ACCEPT",
+                     "FORWARD -i %(bridge)s -o %(bridge)s -j ACCEPT",
+                     "POSTROUTING -t nat -s %(net)s ! -d %(net)s -j MASQUERADE"):
+            words = [word % {"bridge": self.brname, "net": net} for word in rule.split()]
             # A process that was killed may have left it.
-            if utils.run("%s -w -C %s" % (iptables, rule), ignore_status=True, verbose=False).exit_status != 0:
-                self._do("%s -w -I %s" % (iptables, rule))
-            self._undo_by("%s -w -D %s" % (iptables, rule))
+            asked = utils.run(command_line(iptables, "-w", "-C", *words), ignore_status=True, verbose=False)
+            if asked.exit_status != 0:
+                self._do(iptables, "-w", "-I", *words)
+            self._undo_by(iptables, "-w", "-D", *words)
 
     def _give_addresses(self):
         # Not a daemon: it ends with this process, by its own watcher, if nothing else ends it.
@@ -414,4 +424,5 @@ class PrivateBridgeConfig:
             try:
                 undo()
             except (error.CmdError, OSError) as e:
+                signals.let_out(e)
                 logging.warning("Could not undo: %s: %s", what, e)

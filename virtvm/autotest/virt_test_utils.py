@@ -5,17 +5,19 @@ import glob
 import logging
 import os
 import re
-import shlex
 import signal
 import time
 
-from virtvm import virt_vm
+from virtvm import scratch, signals, virt_vm
 from virtvm.autotest import scan_results
-from virtvm.companions import aexpect, error, utils, virt_utils
+from virtvm.companions import aexpect_2011 as aexpect
+from virtvm.companions import error, utils, virt_utils
+from virtvm.companions.quoting import command_line, operand
 
 _DOWN_WAIT = 120                # seconds for a rebooting guest to go down
 _EVENT_WAIT = 20                # for QEMU's RESET event
 _INTERRUPTED_WAIT = 10          # for a command to end once it was interrupted
+_LINE_MAX = 1024         # of what is looked for in a guest's line
 
 
 def get_living_vm(env, vm_name):
@@ -164,7 +166,7 @@ def _number(pattern, output):
 
 def _ntpdate_time(session, time_command, time_filter_re, time_format):
     output = session.cmd(time_command)
-    offset = _number(r"offset (\S+) sec", output)
+    offset = _number(r"offset (\S{1,40}) sec", output)
     main, fraction = re.findall(time_filter_re, output)[0]
     host_time = time.mktime(time.strptime(main, time_format)) + float("0." + fraction)
     return host_time, host_time - offset
@@ -173,7 +175,7 @@ def _ntpdate_time(session, time_command, time_filter_re, time_format):
 def _w32tm_time(session, time_command, time_filter_re, time_format):
     output = session.cmd(time_command)
     text = re.findall(time_filter_re, output)[0][:-3]      # less " AM" or the like
-    offset = _number(r"o:(\S+)s", output)
+    offset = _number(r"o:(\S{1,40})s", output)
     guest_time = time.mktime(time.strptime(text, time_format))
     return guest_time + offset, guest_time
 
@@ -186,6 +188,7 @@ def get_memory_info(lvms):
         line = "Host: memfree = %dM; swapfree = %dM; " % (
             utils.freememtotal() // 1024, utils.read_from_meminfo("SwapFree") // 1024)
     except Exception as e:
+        signals.let_out(e)
         raise error.TestFail("Could not fetch host free memory info, reason: %s" % e) from e
     shared = []
     for vm in lvms:
@@ -200,7 +203,7 @@ def get_memory_info(lvms):
 
 def get_loss_ratio(output):
     """Percents (int) of packets that a ping's output says were lost; -1 if it does not."""
-    found = re.search(r"(\d+)(?:\.\d+)?% packet loss", output)
+    found = re.search(r"(?<!\d)(\d+)(?:\.\d+)?% packet loss", output)
     if found is None:
         logging.debug("No packet loss in: %s", output)
         return -1
@@ -256,18 +259,20 @@ def ping(dest=None, count=None, interval=None, interface=None, packetsize=None, 
          adaptive=False, broadcast=False, flood=False, timeout=0, output_func=logging.debug, session=None):
     """Ping; return (status, output).  The arguments are ping's options.
 
-    timeout: seconds, 0: as long as count and interval ask for.
+    timeout: seconds, 0: as long as count and interval ask for.  ValueError for a dest that
+    ping would take for an option.
     """
-    options = [(count, "-c"), (interval, "-i"), (interface, "-I"), (packetsize, "-s"), (ttl, "-t"), (hint, "-M")]
-    command = "ping %s " % (dest or "localhost")
-    command += "".join(" %s %s" % (option, value) for value, option in options if value)
-    command += " -A" * bool(adaptive) + " -b" * bool(broadcast)
+    options = [("-c", count), ("-i", interval), ("-I", interface), ("-s", packetsize), ("-t", ttl), ("-M", hint)]
+    words = [operand(dest or "localhost", "address")]
+    for option, given in options:
+        words += [option, given] if given else []
+    words += ["-A"] * bool(adaptive) + ["-b"] * bool(broadcast)
     if flood:
-        command += " -f -q"
+        words += ["-f", "-q"]
         output_func = None
     if not timeout and count:
         timeout = float(count) * float(interval or 1) + 10
-    return raw_ping(command, timeout, session, output_func)
+    return raw_ping(command_line("ping", *words), timeout, session, output_func)
 
 
 def get_linux_ifname(session, mac_address):
@@ -275,13 +280,18 @@ def get_linux_ifname(session, mac_address):
 
     By `ip`, or by `ifconfig` of any age where there is none.
     """
-    mac = re.escape(mac_address)
-    output = session.cmd_output("ip -o link 2>/dev/null || ifconfig -a")
-    found = re.search(r"^\d+:\s+([^:@\s]+)[:@].*%s" % mac, output, re.I | re.M)
-    if found is None:
-        found = (re.search(r"(\w+)\s+Link.*%s" % mac, output, re.I)
-                 or re.search(r"^([^\s:]+): (?:(?!^\S).*\n)*?.*%s" % mac, output, re.I | re.M))
-    return found.group(1) if found else None
+    name, mac = None, mac_address.lower()
+    for line in session.cmd_output("ip -o link 2>/dev/null || ifconfig -a").splitlines():
+        line = line[:_LINE_MAX]
+        if line and not line[0].isspace():
+            begins = re.match(r"([^\s:]+): ", line)        # what an ifconfig of today says below is of this one
+            name = begins.group(1) if begins else None
+        if mac in line.lower():
+            found = (re.match(r"\d+:\s+([^:@\s]+)[:@]", line)
+                     or re.search(r"(\w+)\s+Link", line, re.I))
+            if found or name:
+                return found.group(1) if found else name
+    return None
 
 
 # ---- autotest in the guest ----
@@ -297,7 +307,7 @@ def run_autotest(vm, session, control_path, timeout, outputdir, params):
     Params: migrate_background, mig_timeout, migration_protocol.  The session is closed.
     Raises TestError, TestFail.
     """
-    if not os.path.isfile(control_path):
+    if not signals.isfile(control_path):
         raise error.TestError("Invalid path to autotest control file: %s" % control_path)
     autotest_path = os.path.abspath(os.environ["AUTODIR"])
     failure = None
@@ -328,7 +338,7 @@ def run_autotest(vm, session, control_path, timeout, outputdir, params):
 
 
 def _enter(session, autotest_path):
-    session.cmd("cd %s" % shlex.quote(autotest_path))
+    session.cmd(command_line("cd", autotest_path))
 
 
 def _interrupt(vm, session, autotest_path):
@@ -344,14 +354,13 @@ def _interrupt(vm, session, autotest_path):
 
 
 def _send_autotest(vm, session, autotest_path):
-    import tempfile
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch.Folder("virtvm-autotest-") as folder:
         archive = os.path.join(folder, _ARCHIVE)
         below = autotest_path.lstrip("/")
         # Only what lies in this folder, whatever the folders above it are called.
         start = re.sub(r"([\\*?\[])", r"\\\1", below)
-        excludes = " ".join("--exclude=%s" % shlex.quote("%s/%s" % (start, name)) for name in _NOT_SENT)
-        utils.run("tar -C / -cjf %s --anchored %s -- %s" % (shlex.quote(archive), excludes, shlex.quote(below)))
+        excludes = ["--exclude=%s/%s" % (start, name) for name in _NOT_SENT]
+        utils.run(command_line("tar", "-C", "/", "-cjf", archive, "--anchored", *excludes, "--", below))
         there = session.cmd_output("md5sum /tmp/%s" % _ARCHIVE)
         if utils.hash_file(archive) not in there:
             vm.copy_files_to(archive, "/tmp/" + _ARCHIVE)

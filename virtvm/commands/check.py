@@ -1,9 +1,10 @@
 """virtvm check: what will not work in old tests, before any of them is run."""
 
 import os
-import sys
 
-from virtvm.commands import shorter
+from virtvm import signals
+from virtvm.commands import complain, shorter
+from virtvm.companions.printable import printable
 
 
 def add(commands):
@@ -26,8 +27,8 @@ def run(args):
         autotest.install(autotest_dir=args.autotest_dir)
         paths = [path for test in args.tests for path in _files(test)]
     except OSError as e:
-        print("virtvm: %s" % e, file=sys.stderr)
-        return 2
+        signals.let_out(e)
+        return complain(e)
     reports = checker.examine(paths)
     shown = [report for report in reports if report.problems or not args.quiet]
     width = max((len(shorter(report.path)) for report in shown), default=0)
@@ -42,15 +43,16 @@ def run(args):
 
 def _print_report(report, width):
     state = "%d problem%s" % (len(report.problems), "s"[len(report.problems) == 1:]) if report.problems else "ok"
-    print("%-*s  %-10s  %s" % (width, shorter(report.path), report.kind, state))
+    print("%-*s  %-10s  %s" % (width, printable(shorter(report.path)), report.kind, state))
     for problem in report.problems:
-        print("    %s:%d:%d: %s" % (shorter(problem.path), problem.line, problem.column, problem.message))
+        print(printable("    %s:%d:%d: %s" % (
+            shorter(problem.path), problem.line, problem.column, problem.message)))
 
 
 def _files(test):
     """The file itself, or the tests in a folder (list)."""
     from virtvm.autotest import discover
-    if not os.path.isdir(test):
+    if not signals.isdir(test):
         os.stat(test)
         return [test]
     tests = discover.tests_in(test)

@@ -4,19 +4,28 @@ import os
 import re
 import sys
 
+from virtvm import signals
+from virtvm.commands import complain, file_name
+from virtvm.companions import secrets
+from virtvm.companions.printable import printable
+
 _PLACE = re.compile(r"(?:(?P<user>[^/:]+)@)?(?:\[(?P<v6>[^]/]+)\]|(?P<host>[^][/:@]+)):(?P<path>.*)", re.S)
 _RSS = re.compile(r"rss://(?:\[(?P<v6>[^]/]+)\]|(?P<host>[^][/:@]+))(?::(?P<port>\d+))?/(?P<path>.*)", re.S)
 _RSS_PORT = 10023
+_SCP = re.compile(r"scp://(?:(?P<user>[^/:@]+)@)?(?:\[(?P<v6>[^]/]+)\]|(?P<host>[^][/:@]+))(?::(?P<port>\d+))?"
+                  r"(?:/(?P<path>.*))?", re.S)
 
 _EPILOG = """\
-A place is a local path, [USER@]HOST:PATH, or rss://HOST[:PORT]/PATH for a Windows guest with
+A place is a local path, [USER@]HOST:PATH, scp://[USER@]HOST[:PORT]/PATH (where, as for scp,
+//PATH is an absolute one, and /PATH begins in the user's home), or rss://HOST[:PORT]/PATH for a Windows guest with
 the remote shell server.  An IPv6 address stands in brackets: [::1]:PATH.  A local path
 with a colon gets ./ before it.  Folders are copied with all that is in them; on a host, PATH
 may be a pattern and begin with ~.  What arrives is whole, or not there at all (an upload to a
 Windows guest: as far as it came).
 
 The password is taken from --password-file, or $VIRTVM_PASSWORD; else, if keys do not open
-the door, it is asked for on a terminal.
+the door, it is asked for on a terminal; so is the passphrase of a key that is locked, unless
+$VIRTVM_PASSPHRASE has it.
 """
 
 
@@ -31,7 +40,8 @@ def add(commands):
     copy.add_argument("-P", "--port", type=_port, default=22, help="the SSH server's port (default: %(default)s)")
     copy.add_argument("-i", "--identity", metavar="FILE", help="private key to log in with")
     copy.add_argument("--password-file", metavar="FILE", help="file whose first line is the password")
-    copy.add_argument("--known-hosts", metavar="FILE", help="verify host keys by this file (default: take any)")
+    copy.add_argument("--known-hosts", type=file_name, metavar="FILE",
+                      help="verify host keys by this file (default: take any)")
     copy.add_argument("--engine", choices=["sftp", "scp"],
                       help="force one of the SSH engines (default: what the server has)")
     copy.add_argument("--verify", action="store_true", help="compare checksums at the end")
@@ -68,13 +78,18 @@ class Place:
     def __init__(self, text, port=22):
         self.client, self.path = None, text
         self.user = self.host = self.port = None
-        rss, ssh = _RSS.fullmatch(text), _PLACE.fullmatch(text)
+        rss, url, ssh = _RSS.fullmatch(text), _SCP.fullmatch(text), _PLACE.fullmatch(text)
         if text.startswith("rss:"):
             if rss is None or (rss["port"] and not 0 < int(rss["port"]) < 65536):
                 raise ValueError("%r is not of the form rss://HOST[:PORT]/PATH" % text)
             self.client, self.host = "rss", rss["v6"] or rss["host"]
             self.port = int(rss["port"] or _RSS_PORT)
             self.path = rss["path"].replace("/", "\\")       # no name has one there
+        elif text.startswith("scp://"):
+            if url is None or (url["port"] and not 0 < int(url["port"]) < 65536):
+                raise ValueError("%r is not of the form scp://[USER@]HOST[:PORT]/PATH" % text)
+            self.client, self.host, self.port = "scp", url["v6"] or url["host"], int(url["port"] or port)
+            self.user, self.path = url["user"] or _me(), url["path"] or "."
         elif ssh is not None:
             self.client, self.host, self.port = "scp", ssh["v6"] or ssh["host"], port
             self.user, self.path = ssh["user"] or _me(), ssh["path"] or "."
@@ -97,19 +112,14 @@ def run(args):
     try:
         job = _Job(args)
     except (OSError, ValueError) as e:
-        return _complain(e, 2)
+        signals.let_out(e)
+        return complain(e, 2)
     try:
         with job.display:
             job.run()
     except (SCPError, FileTransferError) as e:
-        return _complain("%s failed: %s" % (job.what, _reason(e)), 1)
+        return complain("%s failed: %s" % (job.what, _reason(e)), 1)
     return 0
-
-
-def _complain(what, status):
-    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(what))
-    print("virtvm: %s" % text, file=sys.stderr)
-    return status
 
 
 def _reason(e):
@@ -135,7 +145,7 @@ class _Job:
         self._sources = [Place(text, args.port) for text in args.sources]
         self._target = Place(args.target, args.port)
         self._check()
-        self._password = _password(args.password_file)
+        self._password = secrets.password(args.password_file)
         self._options = {"ssh_identity_file": args.identity, "ssh_known_hosts": args.known_hosts,
                          "transfer_engine": args.engine, "transfer_verify": args.verify or None,
                          "transfer_keep_links": args.keep_links, "transfer_times": args.times,
@@ -154,7 +164,7 @@ class _Job:
             if "rss" in (first.client, target.client) or len(self._sources) > 1:
                 raise ValueError("from one machine to another goes a single source, over SSH")
         if first.client is None:
-            missing = [source.path for source in self._sources if not os.path.lexists(source.path)]
+            missing = [source.path for source in self._sources if not signals.lexists(source.path)]
             if missing:
                 raise FileNotFoundError("%s: No such file or directory" % missing[0])
         if self._args.identity is not None:
@@ -162,23 +172,18 @@ class _Job:
                 pass
 
     def run(self):
-        """Copy, asking for a password if nothing else opens the door."""
+        """Copy, asking for a password, or the key's passphrase, if nothing else opens the door."""
         from virtvm.companions.exceptions import SCPAuthenticationError, SCPAuthenticationTimeoutError
-        try:
-            self._copy()
-        except SCPAuthenticationTimeoutError:
-            raise
-        except SCPAuthenticationError:
-            if self._password or not sys.stdin.isatty():
-                raise
-            import getpass
-            there = self._sources[0] if self._sources[0].client else self._target
-            with self.display.paused():
-                self._password = getpass.getpass("%s@%s's password: " % (there.user, there.host))
-            self._copy()
+        there = self._sources[0] if self._sources[0].client else self._target
+        secrets.ask_until_let_in(
+            self._copy, lambda e: isinstance(e, SCPAuthenticationError)
+            and not isinstance(e, SCPAuthenticationTimeoutError),
+            "%s@%s" % (there.user, there.host), self._args.identity,
+            (self._password, secrets.passphrase()), self.display.paused)
 
-    def _copy(self):
+    def _copy(self, password, passphrase):
         from virtvm.companions import transfer
+        self._password, self._options["ssh_identity_passphrase"] = password, passphrase
         sources, target = self._sources, self._target
         options = dict(self._options, progress=self.display.progress)
         paths = [source.path for source in sources]
@@ -216,24 +221,17 @@ def _size(paths, keep_links):
     total = 0
     for path in paths:
         found = [path]
-        if os.path.isdir(path):
+        if signals.isdir(path):
             found = (os.path.join(top, name) for top, _folders, files in os.walk(path, followlinks=False)
                      for name in files)
         for name in found:
             try:
                 st = os.lstat(name) if keep_links else os.stat(name)
-            except OSError:
+            except OSError as e:
+                signals.let_out(e)
                 continue
             total += st.st_size
     return total
-
-
-def _password(path):
-    """The password that the caller gave (str), or None."""
-    if path is None:
-        return os.environ.get("VIRTVM_PASSWORD") or None
-    with open(path, encoding="utf-8", errors="surrogateescape") as f:
-        return f.readline().rstrip("\r\n")
 
 
 # What is shown meanwhile
@@ -248,7 +246,7 @@ def _display(quiet):
         try:
             return Bar()
         except ImportError:
-            pass
+            print("virtvm: a progress bar needs rich: pip install 'virtvm[run]'", file=sys.stderr)
     return Lines()
 
 
@@ -345,7 +343,7 @@ class Bar(Silence):
         self._bar.stop()
 
     def show(self, name, done, total):
-        name = "".join(c if c.isprintable() else "?" for c in os.path.basename(name))
+        name = printable(os.path.basename(name))
         if name:
             self._bar.update(self._task, description=name if len(name) <= 24 else name[:21] + "...")
         self._bar.update(self._task, completed=done, total=total, refresh=True)

@@ -3,7 +3,11 @@
 import contextlib
 import os
 import sys
-import tempfile
+
+from virtvm import scratch, signals
+from virtvm.commands import complain, file_name, tell_unknown
+from virtvm.companions import secrets
+from virtvm.companions.printable import printable
 
 _LEAVE = b"\x1d"                # Ctrl-]
 # When the input has ended, after so many seconds of silence a shell is told, as often as it
@@ -14,11 +18,13 @@ _CONSOLE_QUIET = 2.0
 
 def add(commands):
     """Declare both commands."""
-    from virtvm import config
+    from virtvm.params import config
     shell = commands.add_parser("shell", help="log into a guest and use its shell",
                                 description="A shell in a guest that is booted for it, or that runs already.")
-    shell.add_argument("--port", type=int, metavar="PORT", help="of a guest that runs already")
-    shell.add_argument("--host", default="localhost", help="its address (default: %(default)s)")
+    shell.add_argument("--host", help="address of a guest that runs already (default, with --port: localhost)")
+    shell.add_argument("--port", type=int, metavar="PORT", help="its port (default: the param shell_port, 22)")
+    shell.add_argument("--known-hosts", type=file_name, metavar="FILE",
+                       help="verify its host key by this file (default: take any)")
     shell.set_defaults(run=_shell)
     console = commands.add_parser("console", help="use a guest's serial console",
                                   description="The serial console of a guest that is booted for it, or runs already.")
@@ -30,20 +36,82 @@ def add(commands):
 
 def _shell(args):
     with _told_errors(), contextlib.ExitStack() as last:
-        params = _params(args)
-        if args.port:
-            from virtvm.companions import virt_utils
-            session = virt_utils.remote_login(
-                params.get("shell_client"), args.host, args.port, params.get("username"), params.get("password"),
-                params.get("shell_prompt"), timeout=float(params.get("login_timeout")),
-                ssh_identity_file=params.get("ssh_identity_file"))
-        else:
-            session = last.enter_context(_booted(params)).wait_for_login(timeout=float(params.get("login_timeout")))
-        last.callback(session.close)
+        session = last.enter_context(_logged_in(args, _params(args)))
         start = session._engine.total
         session.sendline(_terminal_settings())
         return talk(session._engine, start, _SHELL_QUIET, b"\x04")     # it ends with its input
     return 2
+
+
+@contextlib.contextmanager
+def _logged_in(args, params):
+    """A session in the guest that is there, or that is booted for it."""
+    with contextlib.ExitStack() as last:
+        if args.known_hosts:
+            params["ssh_known_hosts"] = args.known_hosts
+        timeout = float(params.get("login_timeout"))
+        if args.port or args.host:
+            last.enter_context(_logs())
+            session = _ask_in(_running(args.host or "localhost", args.port, params), timeout)
+        else:
+            # It is tried until the guest is up: too late then to ask for what is missing.
+            _ask_before(params)
+            session = last.enter_context(_booted(params)).wait_for_login(timeout=timeout)
+        last.callback(session.close)
+        yield session
+
+
+def _ask_in(vm, timeout):
+    """Log into that VM, asking for a password or passphrase if it takes one."""
+    from virtvm.companions import virt_utils
+
+    def attempt(password, passphrase):
+        vm.params.update({"password": password or "", "ssh_identity_passphrase": passphrase or None})
+        return vm.login(timeout=timeout)
+    return secrets.ask_until_let_in(
+        attempt, lambda e: isinstance(e, virt_utils.LoginAuthenticationError),
+        "%s@%s" % (vm.params.get("username"), vm.get_address()), vm.params.get("ssh_identity_file"),
+        (vm.params.get("password"), vm.params.get("ssh_identity_passphrase") or secrets.passphrase()))
+
+
+def _ask_before(params):
+    """Ask for what logging into a guest that is booted will need, if nobody said it."""
+    from virtvm.params.config import names_guest
+    if not names_guest(params) or not secrets.can_ask():
+        return
+    identity = params.get("ssh_identity_file")
+    if not identity and not params.get("password"):
+        params["password"] = secrets.ask("%s's password: " % params.get("username")) or ""
+    elif identity and secrets.is_locked(identity) and not os.environ.get("SSH_AUTH_SOCK") \
+            and not (params.get("ssh_identity_passphrase") or secrets.passphrase()):
+        params["ssh_identity_passphrase"] = secrets.ask("Passphrase of %s: " % identity) or ""
+
+
+def _running(host, port, params):
+    """What logs in as tests do, so by the same params, on a machine that runs already."""
+    from virtvm import virt_vm
+
+    class Running(virt_vm.BaseVM):
+        def get_address(self, index=0):
+            return host
+
+        def get_port(self, number, nic_index=0):
+            return port or number
+
+    name = params["main_vm"]
+    return Running(name, params.object_params(name))
+
+
+@contextlib.contextmanager
+def _logs():
+    """A folder for the logs of sessions, as long as they are needed."""
+    from virtvm.companions import virt_utils
+    with scratch.Folder("virtvm-") as folder:
+        virt_utils.set_log_file_dir(folder)
+        try:
+            yield
+        finally:
+            virt_utils.close_log_file()
 
 
 def _console(args):
@@ -65,38 +133,37 @@ def _told_errors():
     """Failures in a line; the command's status is 2 then."""
     from virtvm import virt_vm
     from virtvm.companions import virt_utils
-    from virtvm.config import ConfigError
+    from virtvm.params.config import ConfigError
     try:
         yield
     except (ConfigError, virt_utils.LoginError, virt_vm.VMError) as e:
-        print("virtvm: %s" % e, file=sys.stderr)
+        complain(e)
 
 
 def _params(args):
-    from virtvm import config
-    return config.load(args).params_for("interactive")
+    from virtvm.params import config
+    loaded = config.load(args)
+    tell_unknown(loaded)
+    return loaded.params_for("interactive")
 
 
 @contextlib.contextmanager
 def _booted(params):
     """A VM that is there as long as it is needed."""
     from virtvm.autotest import virt_env_process
-    from virtvm.companions import virt_utils
-    from virtvm.config import ConfigError
-    from virtvm.config import names_guest
+    from virtvm.params.config import ConfigError
+    from virtvm.params.config import names_guest
     if not names_guest(params):
         raise ConfigError("no guest: name one by --guest DIR, --image FILE, or --config FILE")
     name = params["main_vm"]
-    with tempfile.TemporaryDirectory(prefix="virtvm-") as folder:
-        virt_utils.set_log_file_dir(folder)
+    with _logs():
         vm = virt_env_process.vm_class(params)(name, params.object_params(name), os.getcwd())
         try:
-            print("starting '%s'; Ctrl-] leaves" % name, file=sys.stderr, flush=True)
+            print("starting '%s'; Ctrl-] leaves" % printable(name), file=sys.stderr, flush=True)
             vm.create()
             yield vm
         finally:
             vm.destroy(gracefully=False)
-            virt_utils.close_log_file()
 
 
 def _terminal_settings():
@@ -142,7 +209,7 @@ def talk(engine, start, quiet, farewell, stdin=0, stdout=1):
             screen.show()
             _pass_on(engine, stdin, news, screen, quiet, farewell, tell_size)
         finally:
-            engine.set_news(None)
+            engine.set_news()
             engine.close()
             os.close(news)
             os.close(tell)
@@ -152,7 +219,7 @@ def talk(engine, start, quiet, farewell, stdin=0, stdout=1):
 
 
 def _wake(tell):
-    with contextlib.suppress(BlockingIOError):      # it is told already
+    with signals.suppress(BlockingIOError):         # it is told already
         os.write(tell, b".")
 
 

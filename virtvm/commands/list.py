@@ -2,10 +2,15 @@
 
 import sys
 
+from virtvm import signals
+from virtvm.commands import complain, tell_unknown
+from virtvm.companions.printable import printable
+from virtvm.companions.secrets import masked
+
 
 def add(commands):
     """Declare the command."""
-    from virtvm import config
+    from virtvm.params import config
     parser = commands.add_parser("list", help="show the tests that a configuration comes to",
                                  description="Show the runs that files of variants and filters come to.")
     parser.add_argument("files", metavar="FILE", nargs="*", help="file with params, as --config")
@@ -17,18 +22,24 @@ def add(commands):
 
 
 def _run(args):
-    from virtvm import config
+    from virtvm.params import config
     args.virtvm_config = args.files + (args.virtvm_config or [])
     number = 0
     try:
-        for shortname, params in config.load(args).runs():
+        if not args.virtvm_config:
+            return complain("which tests? name a file of variants")
+        loaded = config.load(args, build=False)
+        if loaded.variants is None:
+            return complain("%s: has params, but no variants that could be listed" % ", ".join(args.virtvm_config))
+        tell_unknown(loaded)
+        for shortname, params in loaded.runs():
             number += 1
             if not args.count:
                 _show(args, number, shortname, params)
     except config.ConfigError as e:
-        print("virtvm: %s" % e, file=sys.stderr)
-        return 2
-    except BrokenPipeError:
+        return complain(e)
+    except BrokenPipeError as e:
+        signals.let_out(e)
         sys.stderr.close()              # the reader has seen enough
         return 0
     if args.count:
@@ -37,12 +48,13 @@ def _run(args):
 
 
 def _show(args, number, shortname, params):
+    params = masked(params)
     if args.json:
         import json
         print(json.dumps(params, sort_keys=True))
         return
-    print("%5d  %s" % (number, shortname))
+    print("%5d  %s" % (number, printable(shortname)))
     if args.verbose:
         for key in sorted(params):
             if not key.startswith("_"):
-                print("           %s = %s" % (key, params[key]))
+                print("           %s = %s" % (printable(key), printable(params[key])))

@@ -5,12 +5,15 @@ import os
 import sys
 import time
 
-from virtvm.commands import shorter
+from virtvm import signals
+from virtvm.commands import complain, shorter, tell_unknown
+from virtvm.companions.printable import printable, printable_lines
+from virtvm.companions.secrets import Secret, is_secret
 
 
 def add(commands):
     """Declare the command."""
-    from virtvm import config
+    from virtvm.params import config
     parser = commands.add_parser("run", help="run tests on a guest",
                                  description="Run autotest's tests, unchanged, and pytest's, on a guest.")
     parser.add_argument("tests", metavar="TEST", nargs="+", help="test file, or folder of tests")
@@ -29,42 +32,73 @@ def add(commands):
 
 
 def _run(args):
-    from virtvm import config
+    from virtvm.params import config
+    from virtvm.autotest import discover
+    _find_modules_here()
     try:
-        files = _files(args.tests)
-        loaded = config.load(args)
-        has_guest = all(config.names_guest(loaded.params_for(_stem(path))) for path in files)
+        loaded = config.load(args, build=not args.dry_run)
+        files = _files(args.tests, loaded)
+        # New tests may name theirs by a marker, or need none.
+        has_guest = all(config.names_guest(loaded.params_for(_stem(path)))
+                        for path in files if discover.defines_test(path))
+        tell_unknown(loaded, *files)
     except (config.ConfigError, OSError) as e:
-        print("virtvm: %s" % e, file=sys.stderr)
-        return 2
+        signals.let_out(e)
+        return complain(e)
     if args.dry_run:
-        return _dry_run(args, files)
+        return _dry_run(args, files, loaded)
     if not has_guest:
-        print("virtvm: no guest: name one by --guest DIR, --image FILE, or --config FILE", file=sys.stderr)
-        return 2
+        return complain(config.NO_GUEST)
     results = _results(args.results)
     report = args.junitxml or os.path.join(results, "junit.xml")
-    return _pytest(args, files, ["--virtvm-results=" + results, "--junitxml=" + report])
+    return _pytest(args, files, loaded, ["--virtvm-results=" + results, "--junitxml=" + report])
+
+
+def _find_modules_here():
+    """vm_class may name a module of the working folder, as with `python -m virtvm`."""
+    here = os.getcwd()
+    if here not in sys.path and "" not in sys.path:
+        sys.path.append(here)
 
 
 def _stem(path):
     return os.path.splitext(os.path.basename(path))[0]
 
 
-def _files(tests):
-    """Test files: a folder stands for those in it that define run_<their name>, or test_*.py."""
+def _files(tests, loaded):
+    """Test files: a folder stands for those in it that define run_<their name>, or test_*.py.
+
+    Of a folder's, tests of old without a variant are left out; one that is named must have one.
+    """
     from virtvm.autotest import discover
+    from virtvm.params.config import ConfigError
     found = []
     for test in tests:
-        if not os.path.isdir(test):
+        if not signals.isdir(test):
             os.stat(test)
+            if discover.defines_test(test) and not loaded.has_runs(_stem(test)):
+                raise ConfigError("%s: no variant that is left has type = %s" % (test, _stem(test)))
             found.append(test)
             continue
         mine = discover.tests_in(test, lambda name: name.startswith("test_"))
         if not mine:
             raise FileNotFoundError("%s: no tests in it" % test)
-        found += mine
+        found += [path for path in mine if loaded.has_runs(_stem(path)) or not discover.defines_test(path)]
+    if not found:
+        raise ConfigError("%s: no variant that is left is of a test in it" % ", ".join(tests))
     return found
+
+
+def _guest_exists(folder):
+    from virtvm import guest
+    return guest.Guest(os.path.expanduser(folder), guest.PASSWORD).exists()
+
+
+class _Loaded:
+    """A plugin of pytest's that brings what was read already: expanding variants may take long."""
+
+    def __init__(self, loaded):
+        self.virtvm_loaded = loaded
 
 
 class _Collected:
@@ -77,19 +111,25 @@ class _Collected:
         self.items = list(session.items)
 
 
-def _dry_run(args, files):
+def _dry_run(args, files, loaded):
     """Print what would be run; pytest itself says what that is."""
     import contextlib
     import io
+    if args.virtvm_guest and not _guest_exists(args.virtvm_guest):
+        complain("%s: no guest is there yet; it would be built" % args.virtvm_guest)
     collected, said = _Collected(), io.StringIO()
     with contextlib.redirect_stdout(said):
-        status = _pytest(args, files, ["--collect-only", "-p", "no:xdist"], collected)
+        status = _pytest(args, files, loaded, ["--collect-only", "-p", "no:xdist"], collected)
     if status:
-        print(said.getvalue(), end="", file=sys.stderr)
+        print(printable_lines(said.getvalue()), end="", file=sys.stderr)
         return status
+    import pytest
     shown = set()
-    for item in collected.items:
-        _print_item(item, shown)
+    try:
+        for item in collected.items:
+            _print_item(item, shown)
+    except pytest.UsageError as e:      # of a marker
+        return complain(e)
     return 0
 
 
@@ -99,12 +139,12 @@ def _print_item(item, shown):
     if is_old or "vm" in getattr(item, "fixturenames", ()):
         for line in _commands(pytest_plugin.params_of(item)):
             if line not in shown:
-                print(line)
+                print(printable_lines(line))
             shown.add(line)
     if is_old and item.name != item.path.stem:
-        print("would run %s as %s" % (shorter(item.path), item.params["shortname"]))
+        print("would run %s as %s" % (printable(shorter(item.path)), printable(item.params["shortname"])))
     else:
-        print("would run %s" % (shorter(item.path) if is_old else item.nodeid))
+        print("would run %s" % printable(shorter(item.path) if is_old else item.nodeid))
 
 
 def _commands(params):
@@ -128,42 +168,43 @@ def _results(folder):
     name = time.strftime("run-%Y-%m-%d_%H-%M-%S")
     path = os.path.join(folder, name)
     number = 1
-    while os.path.exists(path):
+    while signals.exists(path):
         number += 1
         path = os.path.join(folder, "%s.%d" % (name, number))
     os.makedirs(path)
     latest = os.path.join(folder, "latest")
-    if os.path.islink(latest):
+    if signals.islink(latest):
         os.unlink(latest)
-    if not os.path.lexists(latest):
+    if not signals.lexists(latest):
         os.symlink(os.path.basename(path), latest)
     return path
 
 
-def _pytest(args, files, more, *plugins):
+def _pytest(args, files, loaded, more, *plugins):
     try:
         import pytest
     except ImportError:
-        print("virtvm: `virtvm run` needs pytest: pip install 'virtvm[run]'", file=sys.stderr)
-        return 2
+        return complain("`virtvm run` needs pytest: pip install 'virtvm[run]'")
     words = ["-p", "virtvm"] if os.environ.get("PYTEST_DISABLE_PLUGIN_AUTOLOAD") else []
     words += ["-p", "no:cacheprovider", "-q", "--no-header", "--tb=short"]
     # Option and value in one: pytest takes any word that is a path for one of tests, and would heed the
     # settings of a project that the guest lies in.
-    for name in ("guest", "image", "kernel", "initrd"):
-        if getattr(args, "virtvm_" + name):
-            words.append("--virtvm-%s=%s" % (name, getattr(args, "virtvm_" + name)))
-    for name in ("config", "only", "no", "param"):
-        for value in getattr(args, "virtvm_" + name) or []:
+    for name in ("guest", "image", "image-format", "kernel", "initrd", "user", "identity", "password-file"):
+        value = getattr(args, "virtvm_" + name.replace("-", "_"))
+        if value:
             words.append("--virtvm-%s=%s" % (name, value))
+    for name in ("image-backing", "config", "only", "no", "param"):
+        for value in getattr(args, "virtvm_" + name.replace("-", "_")) or []:
+            word = "--virtvm-%s=%s" % (name, value)
+            words.append(Secret(word) if name == "param" and is_secret(value.partition("=")[0]) else word)
     words += ["--virtvm-write-image"] * args.virtvm_write_image + ["--virtvm-keep"] * args.keep
+    words += ["--virtvm-strict-params"] * args.virtvm_strict_params
     if args.autotest_dir:
         words.append("--virtvm-autotest-dir=" + args.autotest_dir)
     if args.n and not args.dry_run:
         if importlib.util.find_spec("xdist") is None:
-            print("virtvm: -n needs pytest-xdist: pip install pytest-xdist", file=sys.stderr)
-            return 2
+            return complain("-n needs pytest-xdist: pip install pytest-xdist")
         words += ["-p", "xdist"] if os.environ.get("PYTEST_DISABLE_PLUGIN_AUTOLOAD") else []
         words += ["-n", args.n]
     words += ["-x"] * args.exitfirst + (["-k", args.k] if args.k else [])
-    return int(pytest.main(words + more + files, plugins=list(plugins)))
+    return int(pytest.main(words + more + files, plugins=[_Loaded(loaded), *plugins]))

@@ -12,6 +12,7 @@ import logging
 import os
 import time
 
+from virtvm import signals
 from virtvm.companions import error
 
 TEE_TO_LOGS = object()      # as stdout_tee, stderr_tee: write the lines to the log
@@ -88,7 +89,8 @@ class _Collector:
         """Take what is there.  False at the end of the stream."""
         try:
             piece = os.read(self.pipe.fileno(), _PIECE)
-        except BlockingIOError:
+        except BlockingIOError as e:
+            signals.let_out(e)
             return True
         if piece:
             self._pieces.append(piece)
@@ -131,12 +133,15 @@ class _Exit:
     def __init__(self, pid):
         try:
             self.fd = os.pidfd_open(pid)
-        except (AttributeError, OSError):       # old kernel or seccomp; or already reaped
+        except (AttributeError, OSError) as e:  # old kernel or seccomp; or already reaped
+            signals.let_out(e)
             self.fd = self._watch_by_thread(pid)
 
     @staticmethod
     def _watch_by_thread(pid):
         import threading
+
+        from virtvm import threads
         reader, writer = os.pipe()
 
         def watch():
@@ -145,7 +150,7 @@ class _Exit:
             except ChildProcessError:
                 pass
             os.close(writer)
-        threading.Thread(target=watch, daemon=True).start()
+        threads.start(threading.Thread(target=watch, daemon=True))
         return reader
 
     def wait(self, timeout):
@@ -163,11 +168,13 @@ class BgJob:
     stdout_tee, stderr_tee: text or binary file, TEE_TO_LOGS, DEVNULL or None.
     stdin: str, bytes, file or descriptor; None is an empty input.
     stderr_level: log level of the lines of stderr with TEE_TO_LOGS.
+    env: variables (dict) that it finds in its environment besides ours; they are
+    written nowhere.  cwd: its working folder (default: ours).
     Attributes: command, result (CmdResult), sp (subprocess.Popen).
     """
 
     def __init__(self, command, stdout_tee=None, stderr_tee=None, verbose=True, stdin=None,
-                 stderr_level=DEFAULT_STDERR_LEVEL):
+                 stderr_level=DEFAULT_STDERR_LEVEL, *, env=None, cwd=None):
         self.command = command
         self.result = CmdResult(command)
         if verbose:
@@ -176,7 +183,7 @@ class BgJob:
             stdin = stdin.encode("utf-8", "surrogateescape")
         self._input = memoryview(stdin) if isinstance(stdin, (bytes, bytearray)) else None
         self._started = time.monotonic()
-        self.sp = self._spawn(stdin, stdout_tee, stderr_tee)
+        self.sp = self._spawn(stdin, stdout_tee, stderr_tee, env, cwd)
         try:
             self._exit = _Exit(self.sp.pid)
         except BaseException:
@@ -185,12 +192,13 @@ class BgJob:
         self._out = _Collector(self.sp.stdout, stdout_tee, DEFAULT_STDOUT_LEVEL, STDOUT_PREFIX)
         self._err = _Collector(self.sp.stderr, stderr_tee, stderr_level, STDERR_PREFIX)
 
-    def _spawn(self, stdin, stdout_tee, stderr_tee):
+    def _spawn(self, stdin, stdout_tee, stderr_tee, env, cwd):
         import subprocess
         if self._input is not None:
             stdin = subprocess.PIPE
         sp = subprocess.Popen(
-            ["/bin/bash", "-c", "--", self.command], start_new_session=True, bufsize=0,
+            ["/bin/bash", "-c", "--", self.command], start_new_session=True, bufsize=0, cwd=cwd,
+            env=None if env is None else dict(os.environ, **env),
             stdin=subprocess.DEVNULL if stdin is None else stdin,
             stdout=subprocess.DEVNULL if stdout_tee is DEVNULL else subprocess.PIPE,
             stderr=subprocess.DEVNULL if stderr_tee is DEVNULL else subprocess.PIPE)
@@ -220,9 +228,11 @@ class BgJob:
         """Write some of the input.  False when all is written or nobody wants it."""
         try:
             self._input = self._input[os.write(self.sp.stdin.fileno(), self._input[:_PIECE]):]
-        except BlockingIOError:
+        except BlockingIOError as e:
+            signals.let_out(e)
             return True
-        except BrokenPipeError:
+        except BrokenPipeError as e:
+            signals.let_out(e)
             self._input = self._input[:0]
         if not self._input:
             self.sp.stdin.close()
@@ -246,7 +256,8 @@ class BgJob:
         try:
             os.waitid(os.P_PID, self.sp.pid, os.WEXITED | os.WNOWAIT)
             status_known = True
-        except ChildProcessError:       # SIGCHLD ignored, or somebody else waited
+        except ChildProcessError as e:  # SIGCHLD ignored, or somebody else waited
+            signals.let_out(e)
             status_known = self.sp.returncode is not None
         status = self.sp.wait()
         self.result.exit_status = status if status_known else None
@@ -319,13 +330,25 @@ class _Interrupts:
         import signal
         import threading
         handler = signal.getsignal(signal.SIGINT)
-        if callable(handler) and threading.current_thread() is threading.main_thread():
-            with contextlib.suppress(ValueError):       # a sub-interpreter gets no signals
-                signal.signal(signal.SIGINT, self._catch)
-                self._handler = handler
-        return self
+        if not callable(handler) or threading.current_thread() is not threading.main_thread():
+            return self
+        try:
+            self._handler = handler
+            signal.signal(signal.SIGINT, self._catch)
+            return self
+        except BaseException as e:
+            with contextlib.suppress(ValueError):
+                signal.signal(signal.SIGINT, handler)
+            if not isinstance(e, ValueError):
+                raise
+            signals.let_out(e)
+            self._handler = None        # a sub-interpreter gets no signals
+            return self
 
     def __exit__(self, *exc_info):
+        self.deliver()
+
+    def close(self):
         self.deliver()
 
     def _catch(self, *arguments):
@@ -334,17 +357,19 @@ class _Interrupts:
     def deliver(self):
         """Let it through again, at once if it came meanwhile."""
         import signal
-        handler, self._handler = self._handler, None
+        handler = self._handler
         if handler is not None:
             signal.signal(signal.SIGINT, handler)
+            self._handler = None
             if self._caught is not None:
                 handler(*self._caught)
 
 
 def run_jobs(makers, timeout=None):
     """Start a job with each of makers (functions) and join them all; returns them (list)."""
-    jobs = []
-    with _Interrupts() as interrupts:
+    # Twice: another handler may cut the first one short.
+    with _Interrupts() as interrupts, contextlib.closing(interrupts):
+        jobs = []
         try:
             for make in makers:
                 jobs.append(make())
@@ -392,7 +417,8 @@ def _stat_fields(pid):
     try:
         with open("/proc/%d/stat" % pid, "rb") as f:
             return f.read().rpartition(b")")[2].split()
-    except OSError:
+    except OSError as e:
+        signals.let_out(e)
         return []
 
 
@@ -429,22 +455,32 @@ def process_tree(pid):
 
 def end_process(pid, sig, timeout):
     """Send signal sig to process pid, no child of ours perhaps.  True if it ends in time."""
+    return wait_end(pid, timeout, lambda: safe_kill(pid, sig))
+
+
+def wait_end(pid, timeout, begin=lambda: None):
+    """Whether process pid, no child of ours perhaps, has ended, all its threads included, within timeout seconds.
+
+    begin() is called when it can't be missed any more.
+    """
     try:
         fd = os.pidfd_open(pid)
-    except ProcessLookupError:
+    except ProcessLookupError as e:
+        signals.let_out(e)
         return True
-    except (AttributeError, OSError):       # old kernel or seccomp: no event to wait for
-        return _end_process_by_looking(pid, sig, timeout)
+    except (AttributeError, OSError) as e:      # old kernel or seccomp: no event to wait for
+        signals.let_out(e)
+        return _wait_end_by_looking(pid, timeout, begin)
     try:
-        safe_kill(pid, sig)
+        begin()
         return _is_readable(fd, timeout)
     finally:
         os.close(fd)
 
 
-def _end_process_by_looking(pid, sig, timeout):
+def _wait_end_by_looking(pid, timeout, begin):
     started = start_time(pid)
-    safe_kill(pid, sig)
+    begin()
     deadline = time.monotonic() + timeout
     while started is not None and start_time(pid) == started and _stat_fields(pid)[:1] != [b"Z"]:
         if time.monotonic() >= deadline:
@@ -466,7 +502,8 @@ def safe_kill(pid, sig):
     try:
         os.kill(pid, sig)
         return True
-    except OSError:
+    except OSError as e:
+        signals.let_out(e)
         return False
 
 
@@ -475,5 +512,6 @@ def signal_group(pgid, sig):
     try:
         os.killpg(pgid, sig)
         return True
-    except OSError:
+    except OSError as e:
+        signals.let_out(e)
         return False

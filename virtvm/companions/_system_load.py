@@ -5,6 +5,7 @@ import re
 import threading
 import time
 
+from virtvm import signals, threads
 from virtvm.companions import utils
 
 _PROCESS_CPU = (11, 12, 7, 9)           # utime stime minflt majflt, behind the name in stat
@@ -46,17 +47,17 @@ class _Monitor:
         self._time_step = time_step
         self._samples = []                  # (time, values)
         self._thread = None
-        self._end = threading.Event()
+        self._end = threads.Wake()
         self.running = False
 
     def start(self):
         self.stop()
         self._samples = [(time.monotonic(), self._read())]
-        self._end.clear()
+        self._end = threads.Wake()
         self.running = True
         if self._continuous:
             self._thread = threading.Thread(target=self._watch, daemon=True)
-            self._thread.start()
+            threads.start(self._thread)
 
     def _watch(self):
         while not self._end.wait(self._time_step) and self._sample():
@@ -66,7 +67,8 @@ class _Monitor:
         try:
             self._samples.append((time.monotonic(), self._read()))
             return True
-        except OSError:
+        except OSError as e:
+            signals.let_out(e)
             return False                    # it has ended: what was seen so far counts
 
     def stop(self):

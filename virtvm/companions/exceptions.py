@@ -5,12 +5,14 @@ aexpect gave it.  Raised by our engine, it also says where things went wrong:
 see Diagnosed.
 """
 
+from virtvm.companions.printable import printable
+
 _REASON_LIMIT = 300     # a peer chooses this text: keep messages readable
 
 
 def _one_line(text):
     """What a peer said, as one printable line of bounded length."""
-    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(text))
+    text = printable(text)
     return text if len(text) <= _REASON_LIMIT else text[:_REASON_LIMIT - 3] + "..."
 
 
@@ -31,13 +33,16 @@ class Diagnosed(Exception):
     history  what each attempt came to (list), oldest first
     console  the last output of the serial console (str)
     detail   the reason in words (str)
+    said     the server's own words before authentication (str)
+    denied   what was given is right, the account is not let in: PAM denies it, or its password
+             has expired (True)
 
     All are None where unknown.  They survive pickling and copying, and are
     never part of ``args``.  No password is ever among them.
     """
 
     stage = host = port = user = methods = None
-    tries = history = console = detail = None
+    tries = history = console = detail = said = denied = None
 
     def __reduce__(self):
         # The arguments of __init__ and `args` differ in half of these classes.
@@ -50,7 +55,7 @@ class Diagnosed(Exception):
         return Exception.__str__(self)
 
     def _diagnosis(self):
-        parts = [("stage", self.stage), ("reason", self.detail), ("host", self.host),
+        parts = [("stage", self.stage), ("reason", self.detail), ("the server said", self.said), ("host", self.host),
                  ("port", self.port), ("user", self.user),
                  ("methods", ",".join(self.methods) if self.methods else None),
                  ("tries", self.tries if self.tries and self.tries > 1 else None)]
@@ -60,7 +65,7 @@ class Diagnosed(Exception):
 
 
 def diagnosed(exc, stage=None, host=None, port=None, user=None, methods=None,
-              tries=None, detail=None, history=None, console=None):
+              tries=None, detail=None, history=None, console=None, said=None, denied=None):
     """Add to exc what is known about the failure, and return it.
 
     Arguments left at None leave the attribute as it is.  methods is a
@@ -70,7 +75,8 @@ def diagnosed(exc, stage=None, host=None, port=None, user=None, methods=None,
         methods = filter(None, methods.split(","))
     known = {"stage": stage, "host": host, "port": port, "user": user,
              "methods": None if methods is None else tuple(methods), "tries": tries,
-             "detail": detail, "history": history, "console": console}
+             "detail": detail, "history": history, "console": console, "said": said or None,
+             "denied": denied}
     for name, value in known.items():
         if value is not None:
             setattr(exc, name, value)

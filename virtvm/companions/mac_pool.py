@@ -1,13 +1,16 @@
 """MAC addresses of virtual NICs, unique among all processes of a user.
 
-The pool is the file mac_pool.json in the user's state folder ($VIRTVM_STATE_DIR,
-or /tmp/virtvm-UID), guarded by a lock beside it.  Its keys are "instance:nic".
+The pool is the file mac_pool.json in the user's state folder (_state_dir), guarded by a lock
+beside it.  Its keys are "instance:nic".
 """
 
 import contextlib
 import logging
 import os
 import time
+
+from virtvm import signals
+from virtvm.scratch import write_whole
 
 _LOCK_TIMEOUT = 20.0    # seconds; a holder needs some milliseconds
 _DRAWS = 64             # of addresses with the pool's prefix, before others are tried
@@ -24,7 +27,8 @@ def _locked(path):
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
-            except BlockingIOError:
+            except BlockingIOError as e:
+                signals.let_out(e)
                 if time.monotonic() >= deadline:
                     raise TimeoutError("MAC address pool still locked after %g s: %s"
                                        % (_LOCK_TIMEOUT, path)) from None
@@ -52,7 +56,8 @@ def _read(path):
     try:
         with open(path, encoding="utf-8") as f:
             return dict(json.load(f))
-    except FileNotFoundError:
+    except FileNotFoundError as e:
+        signals.let_out(e)
         return {}
     except ValueError as e:
         logging.warning("MAC address pool %s can't be read, starting a new one: %s", path, e)
@@ -61,7 +66,6 @@ def _read(path):
 
 def _write(path, pool):
     import json
-    from virtvm.companions.params import write_whole
     write_whole(path, json.dumps(pool, indent=0).encode())
 
 

@@ -13,7 +13,9 @@ import os
 import sys
 from time import monotonic
 
+from virtvm import signals
 from virtvm.companions.exceptions import Diagnosed, diagnosed
+from virtvm.companions.printable import printable
 
 __all__ = [
     "CHUNKSIZE", "RSS_CREATE_DIR", "RSS_CREATE_FILE", "RSS_DONE", "RSS_DOWNLOAD", "RSS_ERROR",
@@ -208,7 +210,8 @@ class FileUploadClient(FileTransferClient):
         """Copy files and folders to the guest.
 
         src_pattern: path or pattern of local files and folders (str, bytes or PathLike),
-        or a list of paths.  Links are followed; what is neither file nor folder is left out.  dst_path: path on
+        or a list of paths.  Links are followed; what is neither file nor folder is left out of
+        folders and of what a pattern finds, and an error where it is named.  dst_path: path on
         the guest: a folder to copy into, or the name that the one file or folder gets.
         timeout: seconds for all of it.  stall_timeout: seconds without a byte moving that
         end it sooner.  progress(name, bytes, total) is called a few times a second, and at
@@ -216,7 +219,12 @@ class FileUploadClient(FileTransferClient):
 
         Raises FileTransferError and its kin; after that the connection is closed.
         """
-        paths = src_pattern if isinstance(src_pattern, (list, tuple)) else glob.glob(os.fspath(src_pattern))
+        paths = src_pattern if isinstance(src_pattern, (list, tuple)) else _found(os.fspath(src_pattern))
+        if not isinstance(src_pattern, (list, tuple)) and not signals.lexists(os.fspath(src_pattern)):
+            # Of what a pattern finds, other things are left out as they are in folders.
+            paths = [path for path in paths if signals.isfile(path) or signals.isdir(path)]
+        elif not paths:
+            paths = [src_pattern]       # a name with brackets in it
         matches = [os.path.abspath(os.fsencode(path)) for path in paths]
         if not matches and not self._is_closed():
             raise self._not_found("Pattern %s does not match any files or directories" % src_pattern)
@@ -256,7 +264,7 @@ class FileDownloadClient(FileTransferClient):
 def _target(dst_path):
     """The path to write to (bytes): what a link that the caller names leads to."""
     path = os.path.abspath(os.fsencode(dst_path))
-    return os.path.realpath(path) if os.path.islink(path) else path
+    return os.path.realpath(path) if signals.islink(path) else path
 
 
 def upload(address, port, src_pattern, dst_path, log_func=None, timeout=60, connect_timeout=20, **keywords):
@@ -329,6 +337,11 @@ def _exception(e, filename, where):
     return FileTransferError(e.detail, filename=filename)
 
 
+def _found(pattern):
+    """The paths that a pattern finds; glob would take what a signal handler raises for no path."""
+    return glob.glob(pattern) if glob.has_magic(pattern) else [pattern] * signals.lexists(pattern)
+
+
 def _os_error(e):
     """The OSError that an EngineError tells of."""
     import errno
@@ -364,9 +377,9 @@ def main(argv=None):
     args = parser.parse_args(argv)
     try:
         args.copy(args.address, args.port, args.src_pattern, args.dst_path,
-                  print if args.verbose else None, args.timeout)
+                  (lambda line: print(printable(line))) if args.verbose else None, args.timeout)
     except FileTransferError as e:
-        print("rss_client: %s" % str(e).encode(errors="backslashreplace").decode(), file=sys.stderr)
+        print("rss_client: %s" % printable(e), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

@@ -5,12 +5,17 @@ whatever fails, an older target stays as it was and nothing partial is left.  Mo
 kept; folders are copied with all that is in them, as `scp -r` does.
 """
 
+import collections
+import contextlib
 import glob
 import os
 
+from virtvm import scratch, signals
+from virtvm.companions import secrets
 from virtvm.companions.exceptions import (
     SCPAuthenticationError, SCPAuthenticationTimeoutError, SCPError, SCPTransferFailedError,
     SCPTransferTimeoutError, TransferBadClientError, diagnosed)
+from virtvm.companions.secrets import hidden, hidden_items
 
 _LOGIN_TIMEOUT = 20     # seconds of a transfer's timeout that its login may take
 _MB = 1048576.0
@@ -29,6 +34,8 @@ def copy_files_to(address, client, username, password, port, local_path, remote_
     Raises TransferBadClientError for another client, SCPError and its kin, or
     FileTransferError and its kin.
     """
+    # A traceback shows arguments.
+    password, keywords = hidden(password), hidden_items(keywords)
     if client == "rss":
         _rss("upload", address, port, local_path, remote_path, verbose, timeout, **keywords)
         return
@@ -43,8 +50,10 @@ def copy_files_from(address, client, username, password, port, remote_path, loca
 
     The other arguments are those of copy_files_to.
     """
+    password, keywords = hidden(password), hidden_items(keywords)
     if client == "rss":
-        _rss("download", address, port, remote_path, local_path, verbose, timeout, **keywords)
+        _rss("download", address, port, remote_path, os.path.expanduser(os.fspath(local_path)), verbose, timeout,
+             **keywords)
         return
     _check_client(client)
     scp_from_remote(address, port, username, password, remote_path, local_path, log_filename,
@@ -76,11 +85,14 @@ def scp_to_remote(host, port, username, password, local_path, remote_path, log_f
     """Copy local_path to remote_path on a host over SSH.
 
     Paths as in copy_files_to; timeout: seconds for all of it.  keywords:
-    ssh_identity_file, ssh_known_hosts, ssh_auth as remote_login takes them;
+    ssh_identity_file, ssh_identity_passphrase, ssh_known_hosts, ssh_auth as remote_login takes them;
     transfer_engine: "sftp" or "scp", by default SFTP where the host has it, else
     SCP; transfer_verify: compare SHA-256 sums of both sides before a file gets its name;
     transfer_times: keep modification times;
     transfer_keep_links: copy symbolic links instead of what they lead to;
+    transfer_parents: make the folders that the target is to be in; transfer_sparse: send no
+    holes, and write no zeros; transfer_sync: have each file on the disk before it gets its
+    name; transfer_in_place: write into files that are there, instead of replacing them;
     transfer_stall_timeout: seconds without a byte that end it; progress: a function of a
     file's name, the bytes moved so far, and all that are known to come (str, int, int),
     called a few times a second and at the end; what it raises ends the transfer.  The
@@ -89,6 +101,7 @@ def scp_to_remote(host, port, username, password, local_path, remote_path, log_f
     Raises SCPAuthenticationError, SCPAuthenticationTimeoutError,
     SCPTransferTimeoutError, SCPTransferFailedError, SCPError.
     """
+    password, keywords = hidden(password), hidden_items(keywords)
     sources = tuple(os.fsencode(path) for path in _local_sources(local_path))
     _Transfer("put", host, port, username, password, log_filename, timeout, verbose,
               **keywords).run(sources, remote_path, "%s -> %s" % (local_path, remote_path))
@@ -97,26 +110,122 @@ def scp_to_remote(host, port, username, password, local_path, remote_path, log_f
 def scp_from_remote(host, port, username, password, remote_path, local_path, log_filename=None,
                     timeout=600, *, verbose=False, **keywords):
     """Copy remote_path on a host to local_path over SSH; see scp_to_remote."""
+    password, keywords = hidden(password), hidden_items(keywords)
     remote = remote_path if isinstance(remote_path, (list, tuple)) else [remote_path]
     _Transfer("get", host, port, username, password, log_filename, timeout, verbose,
-              **keywords).run(tuple(map(os.fsencode, remote)), local_path,
+              **keywords).run(tuple(map(os.fsencode, remote)), os.path.expanduser(os.fspath(local_path)),
                               "%s -> %s" % (remote_path, local_path))
 
 
 def scp_between_remotes(src, dst, port, s_passwd, d_passwd, s_name, d_name, s_path, d_path,
                         log_filename=None, timeout=600, **keywords):
-    """Copy s_path on host src to d_path on host dst, by way of this host."""
-    import tempfile
+    """Copy s_path on host src to d_path on host dst, by way of this host's temporary folder
+    ($TMPDIR), which must have room for it."""
     from time import monotonic
+    s_passwd, d_passwd, keywords = hidden(s_passwd), hidden(d_passwd), hidden_items(keywords)
     end = monotonic() + timeout
-    with tempfile.TemporaryDirectory(prefix="virtvm-between-") as folder:
+    with scratch.Folder("virtvm-between-") as folder:
         scp_from_remote(src, port, s_name, s_passwd, s_path, folder, log_filename, timeout,
                         **keywords)
-        names = os.listdir(folder)
+        if s_path.rstrip("/").rpartition("/")[2] in (".", ".."):
+            names = ["."]               # the contents of a folder, which may be none
+        else:
+            names = os.listdir(folder)
         # One thing keeps its name or gets a new one; several go into a folder.
         _Transfer("put", dst, port, d_name, d_passwd, log_filename, max(1.0, end - monotonic()),
                   False, **keywords).run(tuple(os.fsencode(os.path.join(folder, name))
                                                for name in names), d_path, d_path)
+
+
+def write_file(address, client, username, password, port, path, data, *, mode=None, owner=None, timeout=600,
+               log_filename=None, **keywords):
+    """Write data to the file path on the guest: whole, or not at all.
+
+    data: bytes, str (as UTF-8) or a file object, whose rest is read.  mode: permission bits
+    (int); None: those of the file that is replaced, else 0o644.  owner: (uid, gid), or
+    "USER" or "USER:GROUP", whose numbers the guest's /etc/passwd and /etc/group have; None: the
+    owner of the file that is replaced, else whoever logs in.  timeout: seconds for all of it.
+    client, keywords and the errors are those of copy_files_to; with client "rss" there are no
+    modes and owners.
+    """
+    from time import monotonic
+    end = monotonic() + timeout
+    with _in_memory(data) as source:
+        if client == "rss":
+            _rss("upload", address, port, [source], path, False, timeout, **keywords)
+            return
+        _check_client(client)
+        options = {"is_name": True, "mode": -1 if mode is None else mode}
+        if owner is not None:
+            options["owner"] = _owner(owner, address, client, username, password, port, end, keywords)
+        _Transfer("put", address, port, username, password, log_filename, max(0.0, end - monotonic()), False,
+                  options=options, **keywords).run((os.fsencode(source),), path, "%s" % path)
+
+
+def read_file(address, client, username, password, port, path, *, timeout=600, log_filename=None, **keywords):
+    """The contents of the file path on the guest (bytes); as write_file."""
+    with scratch.Folder("virtvm-read-") as folder:
+        target = os.path.join(folder, "file")
+        copy_files_from(address, client, username, password, port, _as_name(path, client), target, log_filename,
+                        False, timeout, **keywords)
+        if signals.isdir(target):
+            raise SCPTransferFailedError("%s is a folder" % path, "")
+        with open(target, "rb") as f:
+            return f.read()
+
+
+def _as_name(path, client):
+    """The path for a list, where a local one is no pattern; the guest looks for it as it is first."""
+    return path if client == "rss" else [path]
+
+
+@contextlib.contextmanager
+def _in_memory(data):
+    """A path at which the data can be read, and which takes no room on a disk."""
+    import shutil
+    fd = os.memfd_create("virtvm-data", os.MFD_CLOEXEC)
+    try:
+        with open(os.dup(fd), "wb") as f:
+            if isinstance(data, str):
+                data = data.encode()
+            if hasattr(data, "read"):
+                first = data.read(65536)
+                f.write(first.encode() if isinstance(first, str) else first)
+                if isinstance(first, str):
+                    f.write(data.read().encode())
+                else:
+                    shutil.copyfileobj(data, f)
+            else:
+                f.write(data)
+        os.fchmod(fd, 0o644)
+        yield "/proc/self/fd/%d" % fd
+    finally:
+        os.close(fd)
+
+
+def _owner(owner, *where):
+    """(uid, gid) of what write_file takes as owner."""
+    if not isinstance(owner, str):
+        uid, gid = owner
+        return int(uid), int(gid)
+    user, colon, group = owner.partition(":")
+    from time import monotonic
+    *access, end, keywords = where
+    keywords = {name: value for name, value in keywords.items() if name != "progress"}
+
+    def entry(path, name, key):
+        text = read_file(*access, path, timeout=max(0.0, end - monotonic()), **keywords)
+        for line in text.decode("utf-8", "replace").splitlines():
+            fields = line.split(":")
+            if len(fields) > 3 and name in (fields[0], fields[2] if key else None):
+                return fields
+        raise SCPTransferFailedError("%s has no %r" % (path, name), "")
+
+    if user.isdigit() and group.isdigit():
+        return int(user), int(group)
+    found = entry("/etc/passwd", user, True)
+    gid = found[3] if not group else group if group.isdigit() else entry("/etc/group", group, False)[2]
+    return int(found[2]), int(gid)
 
 
 def _local_sources(local_path):
@@ -125,7 +234,7 @@ def _local_sources(local_path):
     if isinstance(local_path, (list, tuple)):
         return list(local_path)
     path = os.path.expanduser(os.fspath(local_path))
-    if os.path.lexists(path):
+    if signals.lexists(path):
         return [path]
     found = sorted(glob.glob(path))
     if not found:
@@ -140,28 +249,79 @@ def _local_sources(local_path):
     return found or [path]
 
 
+def _make_folders(path, sync):
+    """The folder and those above it; with sync their names are on the disk then."""
+    missing = []
+    while not signals.isdir(path):
+        missing.append(path)
+        path = os.path.dirname(path.rstrip("/")) or "."
+    for name in reversed(missing):
+        os.makedirs(name, exist_ok=True)
+        if sync:
+            fd = os.open(os.path.dirname(name.rstrip("/")) or ".", os.O_RDONLY)
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+
+
+class Left(collections.namedtuple("Left", "count names")):
+    """What a transfer could not remove: how many temporary files and folders (int), and the
+    first of their names (tuple of str).  False if there is nothing."""
+
+    __slots__ = ()
+
+    @classmethod
+    def of(cls, told):
+        """What the engine tells: (int, list of bytes)."""
+        return cls(told[0], tuple(map(os.fsdecode, told[1])))
+
+    def __bool__(self):
+        return self.count > 0
+
+    def __str__(self):
+        if not self:
+            return ""
+        more = self.count - 1
+        return "; could not remove %s%s" % (self.names[0], " and %d more" % more if more else "")
+
+
 class _Transfer:
     """One transfer: its options, its log, and its failures as the field's exceptions."""
 
     def __init__(self, direction, host, port, username, password, log_filename, timeout, verbose, *,
-                 ssh_identity_file=None, ssh_known_hosts=None, ssh_auth=None, transfer_engine=None,
-                 transfer_verify=None, transfer_keep_links=None, transfer_times=None,
-                 transfer_stall_timeout=None, progress=None):
+                 ssh_identity_file=None, ssh_identity_passphrase=None, ssh_known_hosts=None, ssh_auth=None,
+                 transfer_sync=None, transfer_sparse=None, transfer_parents=None, transfer_in_place=None,
+                 transfer_sudo=None, transfer_engine=None, transfer_verify=None, transfer_keep_links=None,
+                 transfer_times=None, transfer_stall_timeout=None, progress=None, options=None):
         if transfer_engine not in (None, "", "sftp", "scp"):
             raise SCPError("Unknown transfer engine: %r" % transfer_engine, "")
         self._direction, self._log_filename, self._verbose = direction, log_filename, verbose
         self._where = {"host": host, "port": port, "user": username}
         self._password, self._timeout, self._watch = password, timeout, progress
         self._options = {
-            "identity_file": ssh_identity_file, "known_hosts": ssh_known_hosts, "auth": ssh_auth,
-            "times": _is_yes(transfer_times), "links": _is_yes(transfer_keep_links),
+            "identity_file": ssh_identity_file,
+            "passphrase": hidden(ssh_identity_passphrase) or secrets.passphrase(),
+            "known_hosts": ssh_known_hosts, "auth": ssh_auth,
+            "times": _is_yes("transfer_times", transfer_times),
+            "links": _is_yes("transfer_keep_links", transfer_keep_links),
             "stall": float(transfer_stall_timeout or 0), "engine": transfer_engine or None,
-            "verify": _is_yes(transfer_verify)}
+            "verify": _is_yes("transfer_verify", transfer_verify),
+            "sync": _is_yes("transfer_sync", transfer_sync), "sparse": _is_yes("transfer_sparse", transfer_sparse),
+            "parents": _is_yes("transfer_parents", transfer_parents),
+            "in_place": _is_yes("transfer_in_place", transfer_in_place),
+            "sudo": _is_yes("transfer_sudo", transfer_sudo)}
+        self._parents = self._options["parents"]
+        self._options.update(options or {})
 
     def run(self, sources, target, what):
         """Do it.  sources: tuple of bytes; target: str; what: for the log (str)."""
         from time import monotonic
         from virtvm import _session
+        if self._parents and self._direction == "get":
+            target = os.fspath(target)
+            folder = target if len(sources) > 1 or target.endswith("/") else os.path.dirname(target)
+            _make_folders(folder or ".", self._options["sync"])
         self._began = self._last = monotonic()
         self._last_bytes = 0
         self._log("%s %s" % ("sending" if self._direction == "put" else "receiving", what))
@@ -175,6 +335,12 @@ class _Transfer:
             exc = self._failure(e)
             self._log("failed: %s" % exc)
             raise exc from None
+        except BaseException as e:          # Ctrl-C, or what the progress function raised
+            left = getattr(e, "left", None)
+            if isinstance(left, tuple) and not isinstance(left, Left):
+                e.left = Left.of(left)
+                self._log("stopped: %s%s" % (type(e).__name__, e.left))
+            raise
         self._log("done: %d files, %.3f MB in %.2f s by %s"
                   % (files, size / _MB, monotonic() - self._began, engine))
 
@@ -201,11 +367,10 @@ class _Transfer:
         detail = e.detail
         if name and name not in detail:
             detail = "%s: %s" % (name, detail)
-        left = os.fsdecode(getattr(e, "left", b""))
-        if left:
-            detail += "; could not remove %s" % left
+        left = Left.of(e.left) if hasattr(e, "left") else Left(0, ())
+        detail += str(left)
         in_transfer = e.stage == "transfer"
-        if e.code == "auth":
+        if e.code in ("auth", "denied"):
             exc = SCPAuthenticationError("Authentication refused", "")
         elif e.code == "timeout":
             exc = SCPTransferTimeoutError("") if in_transfer else SCPAuthenticationTimeoutError("")
@@ -214,12 +379,22 @@ class _Transfer:
         else:
             from virtvm.companions.login import login_sentence
             exc = SCPError(login_sentence(e), "")
-        exc.filename, exc.bytes = name or None, getattr(e, "bytes", 0)
-        return diagnosed(exc, stage=e.stage, methods=e.methods, detail=detail, **self._where)
+        exc.failures = getattr(e, "failures", 0)
+        exc.filename, exc.bytes, exc.left = name or None, getattr(e, "bytes", 0), left
+        return diagnosed(exc, stage=e.stage, methods=e.methods, detail=detail, said=e.said,
+                         denied=True if e.code == "denied" else None, **self._where)
 
 
-def _is_yes(value):
-    return value in (True, "yes", "1", 1)
+_YES = {"yes", "on", "true", "1"}
+_NO = {"", "none", "no", "off", "false", "0"}
+
+
+def _is_yes(name, value):
+    """What a param says that is yes or no (bool); SCPError for what says neither."""
+    text = str(value).strip().lower()
+    if text in _YES or text in _NO:
+        return text in _YES
+    raise SCPError("%s is neither yes nor no: %r" % (name, value), "")
 
 
 def remote_scp(command, password_list, log_filename=None, transfer_timeout=600, login_timeout=10):
@@ -230,6 +405,7 @@ def remote_scp(command, password_list, log_filename=None, transfer_timeout=600, 
     SCPTransferTimeoutError, SCPTransferFailedError, SCPError.
     """
     from virtvm.companions import aexpect
+    password_list = [hidden(password) for password in password_list]
     session = aexpect.ShellSession(command)
     if log_filename is not None:
         from virtvm.companions import virt_utils

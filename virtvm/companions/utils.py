@@ -10,6 +10,7 @@ import logging
 import os
 import re
 
+from virtvm import signals
 from virtvm.companions import _process, error
 from virtvm.companions._process import (        # noqa: F401 (part of the interface)
     DEFAULT_STDERR_LEVEL, DEFAULT_STDOUT_LEVEL, DEVNULL, STDERR_PREFIX, STDOUT_PREFIX,
@@ -32,7 +33,7 @@ def sh_escape(command):
 
 
 def run(command, timeout=None, ignore_status=False, stdout_tee=None, stderr_tee=None,
-        verbose=True, stdin=None, stderr_is_expected=None, args=()):
+        verbose=True, stdin=None, stderr_is_expected=None, args=(), *, env=None, cwd=None):
     """Run a command line on the host and return its CmdResult.
 
     timeout: seconds, None for no limit; then the command and all that it
@@ -44,19 +45,22 @@ def run(command, timeout=None, ignore_status=False, stdout_tee=None, stderr_tee=
     stdin: str, bytes, file or descriptor; None is an empty input.
     stderr_is_expected: log stderr as debug output (default: ignore_status).
     args: sequence of further arguments, which are quoted.
+    env: variables (dict of str) that the command finds in its environment besides
+        ours; every user sees command lines, but only its own user what is here.
+    cwd: its working folder (str; default: ours).
     Raises CmdError if the exit status is not 0 (negative: ended by that
     signal) or the timeout passes.
     """
     if isinstance(args, (str, bytes)):
         raise TypeError("args must be a sequence of arguments, not a %s" % type(args).__name__)
     if args:
-        import shlex
-        command = " ".join([command] + [shlex.quote(str(arg)) for arg in args])
+        from virtvm.companions.quoting import quote
+        command = " ".join([command] + [quote(arg) for arg in args])
     if stderr_is_expected is None:
         stderr_is_expected = ignore_status
     level = DEFAULT_STDOUT_LEVEL if stderr_is_expected else DEFAULT_STDERR_LEVEL
     job, = _process.run_jobs(
-        [lambda: BgJob(command, stdout_tee, stderr_tee, verbose, stdin, level)], timeout)
+        [lambda: BgJob(command, stdout_tee, stderr_tee, verbose, stdin, level, env=env, cwd=cwd)], timeout)
     if not ignore_status:
         _verify_status(job)
     return job.result
@@ -193,9 +197,9 @@ def read_keyval(path):
     path: the file, or the folder of a file named keyval.  Numbers become int
     or float; what follows "#" is a comment.
     """
-    if os.path.isdir(path):
+    if signals.isdir(path):
         path = os.path.join(path, "keyval")
-    if not os.path.exists(path):
+    if not signals.exists(path):
         return {}
     keyval = {}
     for line in read_file(path).split("\n"):
@@ -213,16 +217,19 @@ def write_keyval(path, dictionary, type_tag=None):
 
     path: the file, or the folder of a file named keyval.  type_tag: makes the
     lines "key{type_tag}=value".  ValueError, and nothing written, if a key has
-    other characters than letters, digits, "_", "-" and ".".
+    other characters than letters, digits, "_", "-" and ".".  A value's line breaks are written
+    as \\n and \\r: they would make lines of their own.
     """
-    if os.path.isdir(path):
+    if signals.isdir(path):
         path = os.path.join(path, "keyval")
     tag = "{%s}" % type_tag if type_tag else ""
     for key in dictionary:
         if not _KEY.fullmatch(key):
             raise ValueError("Invalid key: %s" % key)
     with _open_text(path, "a") as f:
-        f.writelines("%s%s=%s\n" % (key, tag, dictionary[key]) for key in sorted(dictionary))
+        for key in sorted(dictionary):
+            value = str(dictionary[key]).replace("\r", "\\r").replace("\n", "\\n")
+            f.write("%s%s=%s\n" % (key, tag, value))
 
 
 def file_contains_pattern(path, pattern):
@@ -245,7 +252,8 @@ def pid_is_alive(pid):
     """Tell whether process pid exists and is not a zombie (bool)."""
     try:
         text = read_file("/proc/%d/stat" % int(pid))
-    except OSError:
+    except OSError as e:
+        signals.let_out(e)
         return False
     return text.rpartition(")")[2].split()[0] not in ("Z", "X")
 
@@ -256,8 +264,8 @@ def process_is_alive(name):
         try:
             if get_process_name(int(pid)) == name[:15] and pid_is_alive(pid):
                 return True
-        except OSError:
-            pass        # it ended meanwhile
+        except OSError as e:
+            signals.let_out(e)          # else it ended meanwhile
     return False
 
 
@@ -347,7 +355,7 @@ def get_cpu_vendor():
 def _loaded_modules():
     """Names of the loaded modules, each with the names of those that use it."""
     modules = {}
-    if not os.path.exists("/proc/modules"):
+    if not signals.exists("/proc/modules"):
         return modules          # a kernel that can load none
     for line in read_file("/proc/modules").splitlines():
         fields = line.split()

@@ -9,10 +9,12 @@ import errno
 import logging
 import os
 import re
+import stat
 import string
 import threading
 import time
 
+from virtvm import signals
 from virtvm.companions import error, utils
 from virtvm.companions._process import children_of, safe_kill
 from virtvm.companions.exceptions import (      # noqa: F401 (part of the interface)
@@ -23,10 +25,11 @@ from virtvm.companions.login import (           # noqa: F401
     _remote_login, remote_login, wait_for_login)
 from virtvm.companions.mac_pool import (        # noqa: F401
     free_mac_address, generate_mac_address, get_mac_address, set_mac_address)
-from virtvm.companions.params import Env, EnvSaveError, Params, is_vm   # noqa: F401
+from virtvm.companions.quoting import command_line
 from virtvm.companions.transfer import (        # noqa: F401
     copy_files_from, copy_files_to, remote_scp, scp_between_remotes, scp_from_remote,
     scp_to_remote)
+from virtvm.params.params import Env, EnvSaveError, Params, is_vm   # noqa: F401
 
 
 # The environment, by functions that some tests call (a method of Env each)
@@ -75,7 +78,7 @@ def generate_tmp_file_name(file, ext=None, dir="/tmp/"):
     while True:
         name = "%s-%s%s" % (file, time.strftime("%Y%m%d-%H%M%S-"), generate_random_string(4))
         path = os.path.join(dir, "%s.%s" % (name, ext) if ext else name)
-        if not os.path.lexists(path):
+        if not signals.lexists(path):
             return path
 
 
@@ -87,7 +90,7 @@ def find_command(cmd):
     for folder in ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin",
                    "/sbin", "/bin"):
         path = os.path.join(folder, cmd)
-        if os.path.exists(path):
+        if signals.exists(path):
             return path
     raise ValueError("Missing command: %s" % cmd)
 
@@ -162,7 +165,7 @@ class _LogFiles:
             path = self._path(filename)
             fd = self._open.pop(path, None)
             if fd is None:
-                fd = self._begin(path, filename)
+                fd = self._begin(path)
             self._open[path] = fd
             while data:
                 data = data[os.write(fd, data):]
@@ -173,16 +176,17 @@ class _LogFiles:
         os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
         return path
 
-    def _begin(self, path, filename):
+    def _begin(self, path):
         if len(self._open) >= self._MAX_OPEN:
             os.close(self._open.pop(next(iter(self._open))))
         os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-        if path not in self._known:
-            flags |= os.O_TRUNC
-        if self.folder is None and not os.path.isabs(filename):
-            flags |= os.O_NOFOLLOW      # /tmp is everybody's: follow nobody's link
-        fd = os.open(path, flags, 0o666)
+        fd = _open_log(path)
+        try:
+            if path not in self._known and stat.S_ISREG(os.fstat(fd).st_mode):
+                os.ftruncate(fd, 0)
+        except BaseException:
+            os.close(fd)
+            raise
         self._known.add(path)
         return fd
 
@@ -198,6 +202,22 @@ class _LogFiles:
     def _close_all(self):
         while self._open:
             os.close(self._open.popitem()[1])
+
+
+def _open_log(path):
+    """A descriptor of a log file, to append to.  OSError.
+
+    Folders for logs may be everybody's, as /tmp is: a name there that is a link, of either kind,
+    leads to another's file; and a pipe that nobody reads would stop us.
+    """
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOCTTY | os.O_NOFOLLOW
+                 | os.O_NONBLOCK, 0o666)
+    st = os.fstat(fd)
+    if (stat.S_ISREG(st.st_mode) and st.st_nlink <= 1) or stat.S_ISCHR(st.st_mode):
+        os.set_blocking(fd, True)
+        return fd
+    os.close(fd)
+    raise OSError(errno.ELOOP, "No file of its own for a log", path)
 
 
 _log_files = _LogFiles()
@@ -246,12 +266,14 @@ def is_port_free(port, address="localhost"):
             try:
                 s.bind(("", port))      # any local address in use counts
                 return True
-            except OSError:
+            except OSError as e:
+                signals.let_out(e)
                 return False
     try:
         socket.create_connection((address, port), timeout=5).close()
         return False
     except OSError as e:
+        signals.let_out(e)
         return e.errno == errno.ECONNREFUSED
 
 
@@ -312,6 +334,7 @@ def pid_exists(pid):
         os.kill(pid, 0)
         return True
     except OSError as e:
+        signals.let_out(e)
         return e.errno == errno.EPERM
 
 
@@ -391,14 +414,16 @@ def verify_ip_address_ownership(ip, macs, timeout=10.0):
     macs = [mac.lower() for mac in macs]
     if _in_arp_cache(ip, macs):
         return True
-    route = utils.run(find_command("ip"), ignore_status=True, verbose=False,
-                      args=("route", "get", ip)).stdout
+    if ip.startswith("-"):
+        return False                # no address, but an option of the programs below
+    route = utils.run(command_line(find_command("ip"), "route", "get", ip), ignore_status=True,
+                      verbose=False).stdout
     device = re.search(r"\bdev\s+(\S+)", route)
     if device is None:
         return False
     try:
-        answer = utils.run(find_command("arping"), timeout, ignore_status=True, verbose=False,
-                           args=("-f", "-c", 3, "-I", device.group(1), ip)).stdout.lower()
+        answer = utils.run(command_line(find_command("arping"), "-f", "-c", 3, "-I", device.group(1), ip),
+                           timeout, ignore_status=True, verbose=False).stdout.lower()
     except error.CmdError as e:
         logging.debug("%s", e)
         return False
@@ -425,6 +450,11 @@ class Thread(threading.Thread):
         finally:
             # They may refer to this thread.
             del self._target, self._args, self._kwargs
+
+    def start(self):
+        """Start it."""
+        from virtvm.threads import start
+        start(self)
 
     def join(self, timeout=None, suppress_exception=False):
         """Wait for the target and return its value, or raise its exception.

@@ -2,13 +2,13 @@
 
 import atexit
 import os
-import select
 import shutil
 import signal
 import subprocess
 import threading
 
-from virtvm import _session
+from virtvm import _session, signals
+from virtvm.companions._process import start_time, wait_end
 
 # Kills what it was told of ("+ PID", "- PID") and removes paths ("f PATH", "d PATH") once
 # its standard input ends, which it does however this process ends.
@@ -44,8 +44,8 @@ class _Reaper:
         try:
             self._shell.stdin.write(("%s %s\n" % (what, value)).encode())
             self._shell.stdin.flush()
-        except OSError:
-            pass                        # somebody killed it: we care for our VMs alone then
+        except OSError as e:
+            signals.let_out(e)          # else somebody killed it: we care for our VMs alone then
 
     def stop(self):
         self._shell.stdin.close()
@@ -95,27 +95,9 @@ os.register_at_fork(after_in_child=_engines.clear)      # they are the parent's
 
 
 def _start_time(pid):
-    """When a process was started, in the kernel's ticks; None if there is none."""
-    try:
-        with open("/proc/%d/stat" % pid) as f:
-            fields = f.read().rsplit(")", 1)[1].split()
-    except OSError:
-        return None
-    return int(fields[19])
-
-
-def _wait_end(pid, timeout):
-    """Whether a process has ended, all its threads included, within timeout seconds."""
-    try:
-        fd = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return True
-    try:
-        poller = select.poll()
-        poller.register(fd, select.POLLIN)
-        return bool(poller.poll(timeout * 1000))
-    finally:
-        os.close(fd)
+    """When a process was started, in the kernel's ticks (int: pickles have it); None if there is none."""
+    ticks = start_time(pid)
+    return None if ticks is None else int(ticks)
 
 
 class Process:
@@ -153,7 +135,7 @@ class Process:
     def is_alive(self):
         """Whether it runs (bool)."""
         return (self._started is not None and _start_time(self.pid) == self._started
-                and not _wait_end(self.pid, 0))
+                and not wait_end(self.pid, 0))
 
     def get_output(self):
         """What it printed (str), as far as this process saw it."""
@@ -171,7 +153,7 @@ class Process:
 
     def wait(self, timeout):
         """Wait until it has ended; whether it has, within timeout seconds (bool)."""
-        if self.is_alive() and not _wait_end(self.pid, timeout):
+        if self.is_alive() and not wait_end(self.pid, timeout):
             return False
         if self._engine is not None:
             self._engine.read(0.0, 1.0)     # its last words
@@ -197,6 +179,6 @@ def remove_at_exit(path):
 
 def remove(path):
     """Remove a file of remove_at_exit() now, if it is there."""
-    if os.path.lexists(path):
+    if signals.lexists(path):
         os.unlink(path)
     _care_no_more("f", path)

@@ -11,6 +11,8 @@ import os
 import platform
 import struct
 
+from virtvm import signals
+
 # <linux/kvm.h>
 _GET_API_VERSION = 0xAE00
 _CREATE_VM = 0xAE01
@@ -37,10 +39,12 @@ def probe(path="/dev/kvm"):
     try:
         kvm = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except OSError as e:
+        signals.let_out(e)
         return "%s: %s" % (path, e.strerror)
     try:
         return _try_vm(path, kvm)
     except OSError as e:
+        signals.let_out(e)
         return "%s: cannot run a virtual machine: %s" % (path, e.strerror)
     finally:
         os.close(kvm)

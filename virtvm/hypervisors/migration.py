@@ -4,12 +4,13 @@ import hashlib
 import os
 import shutil
 import tempfile
+import time
 
-from virtvm import virt_vm
-from virtvm.hypervisors.monitor import MonitorSocketError, QMPCmdError
+from virtvm import signals, virt_vm
+from virtvm.hypervisors.monitor import MonitorError, MonitorSocketError, QMPCmdError
 
 _ENDS = ("completed", "failed", "cancelled")
-_CANCEL_WAIT = 60
+_CANCEL_WAIT = _SETTLE_WAIT = 60        # seconds
 
 
 def begin(monitor, uri):
@@ -68,7 +69,7 @@ def wait(monitor, timeout):
             monitor.cmd("migrate_cancel")
             _wait_end(monitor, _CANCEL_WAIT)
     if status == "completed":
-        return
+        return _settle(monitor)
     if not monitor.is_connected():
         raise virt_vm.VMMigrateFailedError("QEMU ended while it migrated")
     if status is None:
@@ -76,6 +77,19 @@ def wait(monitor, timeout):
     if status == "cancelled":
         raise virt_vm.VMMigrateCancelError("Migration was cancelled")
     raise _failure(monitor.info("migrate").get("error-desc", ""))
+
+
+def _settle(monitor):
+    """Wait until the VM may run on: QEMU says a moment before that a migration is complete.
+
+    No event tells of it, and `cont` is refused until then.
+    """
+    end = time.monotonic() + _SETTLE_WAIT
+    try:
+        while monitor.info("status")["status"] == "finish-migrate" and time.monotonic() < end:
+            time.sleep(0.01)
+    except MonitorError:
+        pass                # whoever needs it is told
 
 
 def _failure(reason):
@@ -128,6 +142,7 @@ def _why_not_written(fd):
         for _ in range(2):              # the first one may fill the last room
             os.write(fd, bytes(1 << 16))
     except OSError as e:
+        signals.let_out(e)
         return os.strerror(e.errno)
     return ""
 

@@ -9,13 +9,14 @@ import atexit
 import collections
 import logging
 import os
+import queue
 import re
+import sys
 import threading
 import time
-import weakref
-from concurrent import futures
 
-from qemu.qmp import QMPClient, QMPError, Runstate
+from virtvm import signals, threads
+from virtvm.weak import WeakBag, WeakValues
 
 _MOST_EVENTS = 10000    # that are kept: a guest can cause as many as it likes
 
@@ -26,6 +27,35 @@ class MonitorError(Exception):
 
 class MonitorConnectError(MonitorError):
     """The monitor's socket takes no connection, or nobody greets on it."""
+
+
+def _qmp():
+    """The package qemu.qmp, which only those need who have a monitor."""
+    try:
+        from qemu import qmp
+    except ImportError as e:
+        raise MonitorConnectError("QEMU's monitors need qemu.qmp: pip install 'virtvm[run]'    (%s)" % e) from e
+    return qmp
+
+
+def _read_as(value, read, meant):
+    """value (of JSON), in which each text was read in one encoding, read in another.
+
+    QEMU takes bytes of UTF-8 for names of files as they are; Python's texts are what the locale's encoding
+    makes of a name's bytes.
+    """
+    if read == meant:
+        return value
+    if isinstance(value, str):
+        try:
+            return value.encode(read, "surrogateescape").decode(meant, "surrogateescape")
+        except UnicodeError:
+            return value            # no name that this host could have
+    if isinstance(value, dict):
+        return {key: _read_as(one, read, meant) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_read_as(one, read, meant) for one in value]
+    return value
 
 
 class MonitorSocketError(MonitorError):
@@ -63,28 +93,96 @@ class QMPCmdError(MonitorError):
                 % (self.cmd, self.qmp_args, self.data))
 
 
+class _Job:
+    """A coroutine that the loop's thread runs, function(*args); answers gets its result and its exception."""
+
+    def __init__(self, function, args):
+        self._function, self._args = function, args
+        self.answers = queue.SimpleQueue()
+        self.is_wanted, self._task = True, None
+
+    def begin(self):
+        if self.is_wanted:
+            self._task = asyncio.get_running_loop().create_task(self._run())
+
+    def end(self):
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _run(self):
+        try:
+            self.answers.put((await self._function(*self._args), None))
+        except BaseException as e:      # the caller's
+            self.answers.put((None, e))
+
+
 class _Loop:
     """The thread that runs qemu.qmp's event loop, as long as a monitor is open."""
 
     def __init__(self):
         self.pid = os.getpid()
         self.users = 0
-        self.loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self.loop.run_forever, name="virtvm-monitor", daemon=True)
-        self._thread.start()
-
-    def run(self, coroutine, timeout):
-        """Its result; MonitorProtocolError if it takes longer than timeout seconds."""
-        future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+        self._calls = queue.SimpleQueue()
+        # asyncio's own way in from other threads takes a signal handler's OSError for a failure to wake it.
+        self._told, self._tell = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        began = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._serve, args=(began.put,), name="virtvm-monitor", daemon=True)
         try:
-            return future.result(timeout)
-        except futures.TimeoutError:
-            if not future.cancel():     # it ended just now
-                return future.result()
+            threads.start(self._thread)
+        except RuntimeError:
+            self._close()
+            raise
+        failure = began.get()
+        if failure is not None:
+            raise failure
+
+    def _serve(self, began):
+        try:
+            self._loop = asyncio.new_event_loop()
+        except OSError as e:            # no descriptors left
+            self._close()
+            began(e)
+            return
+        self._loop.add_reader(self._told, self._take)
+        began(None)
+        self._loop.run_forever()
+        self._loop.close()
+        self._close()
+
+    def _close(self):
+        os.close(self._told)
+        os.close(self._tell)
+
+    def _take(self):
+        os.read(self._told, 4096)
+        while not self._calls.empty():
+            self._calls.get()()
+
+    def _call(self, function):
+        """Have function() called in the loop's thread."""
+        self._calls.put(function)
+        with signals.suppress(BlockingIOError):         # it is told already
+            os.write(self._tell, b"+")
+
+    def run(self, timeout, function, *args):
+        """What the coroutine function(*args) comes to; MonitorProtocolError after timeout seconds."""
+        job = _Job(function, args)
+        try:
+            self._call(job.begin)
+            result, failure = job.answers.get(timeout=min(max(0, timeout), threading.TIMEOUT_MAX))
+        except queue.Empty:
+            self._give_up(job)
             raise MonitorProtocolError("no answer within %g seconds" % timeout) from None
         except BaseException:
-            future.cancel()
+            self._give_up(job)
             raise
+        if failure is not None:
+            raise failure
+        return result
+
+    def _give_up(self, job):
+        job.is_wanted = False
+        self._call(job.end)
 
     @staticmethod
     async def _settle():
@@ -97,13 +195,15 @@ class _Loop:
 
     def stop(self):
         try:
-            self.run(self._settle(), 5)
+            self.run(5, self._settle)
         except MonitorError as e:
             logging.debug("monitors' tasks do not end: %s", e)
-        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._call(self._loop.stop)
         self._thread.join()
-        self.loop.close()
 
+
+# qemu.qmp logs what it raises, too.  Another user of it, in this process, may want to see what it logs.
+_silent = logging.Logger("virtvm.monitor", logging.CRITICAL + 1)
 
 _loop = None
 _loop_lock = threading.Lock()
@@ -114,7 +214,6 @@ def _take_loop():
     global _loop
     with _loop_lock:
         if _loop is None or _loop.pid != os.getpid():
-            logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL)     # it logs what it raises
             _loop = _Loop()
         _loop.users += 1
         return _loop
@@ -133,11 +232,11 @@ def _leave_loop(loop):
 @atexit.register
 def _close_all():
     """At exit: no thread is left behind with a loop that asyncio is taking down."""
-    for monitor in list(_open.values()):
+    for monitor in _open.values():
         monitor.close()
 
 
-_open = weakref.WeakValueDictionary()       # socket -> monitor that is connected to it
+_open = WeakValues()    # socket -> monitor that is connected to it
 
 
 def _restore(cls, name, filename):
@@ -149,6 +248,18 @@ def _restore(cls, name, filename):
 def _restore_human(cls, name, filename):
     """The same for one in human words, which needs its own connection no more than the other."""
     return cls(name, filename, qmp=_restore(QMPMonitor, name, filename))
+
+
+async def _answer_to(client, message):
+    """QEMU's whole response (dict) to a command (dict), with the id that this has."""
+    try:
+        if "execute" in message or "exec-oob" in message:
+            answer = {"return": await client.execute_msg(_qmp().Message(message))}
+        else:                           # QEMU's own words
+            answer = {"error": {"class": "GenericError", "desc": "QMP input lacks member 'execute'"}}
+    except _qmp().ExecuteError as e:
+        answer = {"error": e.received["error"]}
+    return {**answer, "id": message["id"]} if "id" in message else answer
 
 
 class Monitor:
@@ -172,7 +283,8 @@ class QMPMonitor(Monitor):
         self.name, self.filename = name, filename
         self.qmp = self                 # as every monitor has one that speaks QMP
         self._events = collections.deque(maxlen=_MOST_EVENTS)
-        self._news = threading.Condition()      # of events and of the connection's loss
+        self._waiting = WeakBag()               # Wakes of who waits for events, or for the connection's loss
+        self._listeners = []
         self._lost = False
         self._client = None
         try:
@@ -185,11 +297,9 @@ class QMPMonitor(Monitor):
     def _connect(self, sock, timeout):
         self._loop = _take_loop()
         try:
-            self._client = self._loop.run(self._greet(sock or self.filename), timeout)
+            self._client = self._loop.run(timeout, self._greet, sock or self.filename)
         except MonitorProtocolError:
             raise MonitorConnectError("No QMP greeting message received") from None
-        except (QMPError, OSError) as e:
-            raise MonitorConnectError("Could not connect to monitor socket    (%s)" % e) from None
         finally:
             if self._client is None:
                 if sock is not None:
@@ -198,29 +308,40 @@ class QMPMonitor(Monitor):
         _open[os.getpid(), self.filename] = self
 
     async def _greet(self, address):
-        client = QMPClient(self.name)
+        client = _qmp().QMPClient()
+        client.logger = _silent
         # A filter is called as events are read: before the answers that come after them.
         client.events.event_filter = self._take
-        await client.connect(address)
+        try:
+            await client.connect(address)
+        except (_qmp().QMPError, OSError) as e:
+            raise MonitorConnectError("Could not connect to monitor socket    (%s)" % e) from None
         self._watcher = asyncio.get_running_loop().create_task(self._watch(client))
         return client
 
     def _take(self, event):
         """Puts an event aside; the listener need not keep it."""
-        with self._news:
-            self._events.append(dict(event))
-            self._news.notify_all()
+        self._events.append(dict(event))
+        self._wake()
+        for listener in self._listeners:
+            try:
+                listener(event)
+            except Exception:           # the monitor goes on
+                logging.exception("monitor %s: a listener fails", self.name)
         return False
 
     async def _watch(self, client):
-        while client.runstate == Runstate.RUNNING:
+        while client.runstate == _qmp().Runstate.RUNNING:
             await client.runstate_changed()
         self._lose()
 
     def _lose(self):
-        with self._news:
-            self._lost = True
-            self._news.notify_all()
+        self._lost = True
+        self._wake()
+
+    def _wake(self):
+        for news in self._waiting:
+            news.set()
 
     def __reduce__(self):
         return _restore, (type(self), self.name, self.filename)
@@ -232,21 +353,33 @@ class QMPMonitor(Monitor):
         """Whether QEMU is still at the other end (bool), as far as is known."""
         return self._client is not None and not self._lost
 
+    def is_inherited(self):
+        """Whether the connection belongs to the process that this one was forked from (bool).
+
+        Nothing answers here then: the thread that reads it is the other process's.
+        """
+        return self._client is not None and self._loop.pid != os.getpid()
+
     def close(self):
         """End the connection.  Does nothing the second time."""
+        inherited = self.is_inherited()
         client, self._client = self._client, None
-        if client is not None:
-            _open.pop((os.getpid(), self.filename), None)
+        if client is not None and not inherited:
+            _open.pop((os.getpid(), self.filename))
             try:
-                self._loop.run(self._end(client), 5)
-            except (MonitorError, QMPError, OSError, EOFError, RuntimeError):
-                pass                    # it is gone either way
-            _leave_loop(self._loop)
-            self._lose()
+                self._loop.run(5, self._end, client)
+            except MonitorError as e:   # what ended it before, whatever that was: it is gone either way
+                logging.debug("monitor %s: %s", self.name, e)
+            finally:
+                _leave_loop(self._loop)
+                self._lose()
 
     async def _end(self, client):
         self._watcher.cancel()
-        await client.disconnect()
+        try:
+            await client.disconnect()
+        except Exception as e:          # it may be what ended it before
+            raise MonitorSocketError("Could not end the connection", e) from None
 
     # Commands
 
@@ -254,18 +387,23 @@ class QMPMonitor(Monitor):
         client = self._client
         if client is None or self._lost:
             raise MonitorSocketError("Could not send %s" % what, "the connection has ended")
+        if self.is_inherited():
+            raise MonitorSocketError("Could not send %s" % what, "the connection is the parent process's")
         try:
-            return self._loop.run(self._send(client, message, fd), timeout)
+            message = _read_as(message, sys.getfilesystemencoding(), "utf-8")
+            answer = self._loop.run(timeout, self._send, client, message, fd)
+            return _read_as(dict(answer), "utf-8", sys.getfilesystemencoding())
         except MonitorProtocolError:
             raise MonitorProtocolError("Received no response to %s" % what) from None
-        except (QMPError, OSError, EOFError) as e:
-            raise MonitorSocketError("Could not receive data from monitor", e) from None
 
     @staticmethod
     async def _send(client, message, fd):
-        if fd is not None:
-            client.send_fd_scm(fd)
-        return await client._raw(message, assign_id="id" not in message)
+        try:
+            if fd is not None:
+                client.send_fd_scm(fd)
+            return await _answer_to(client, message)
+        except (_qmp().QMPError, OSError, EOFError) as e:
+            raise MonitorSocketError("Could not receive data from monitor", e) from None
 
     def send_fd(self, name, fd, timeout=20):
         """Give QEMU an open file (its descriptor) under a name, which "fd:NAME" then means."""
@@ -317,7 +455,10 @@ class QMPMonitor(Monitor):
 
     def get_greeting(self):
         """The greeting of QEMU: {"QMP": {...}}."""
-        return self._client.greeting._asdict() if self._client and self._client.greeting else None
+        greeting = self._client.greeting if self._client else None
+        if greeting is None:
+            return None
+        return {"QMP": {"version": dict(greeting.QMP.version), "capabilities": list(greeting.QMP.capabilities)}}
 
     def verify_responsive(self):
         """Raise a MonitorError unless the monitor answers."""
@@ -363,26 +504,30 @@ class QMPMonitor(Monitor):
 
     # Events
 
+    def listen(self, listener):
+        """Have listener(event) called with each event (dict) as it comes, in the monitor's thread.
+
+        It should be quick, and must not use the monitor.
+        """
+        self._listeners.append(listener)
+
     def get_events(self):
         """The events (list of dict) that came since the last clear_events(), of many the last."""
-        with self._news:
-            return list(self._events)
+        return list(self._events)
 
     def get_event(self, name):
         """The first event of that name (dict), or None."""
-        with self._news:
-            return self._find(name)
+        return self._find(name)
 
     def _find(self, name, where=lambda event: True):
-        for event in self._events:
+        for event in list(self._events):        # more may come meanwhile
             if event.get("event") == name and where(event):
                 return event
         return None
 
     def clear_events(self):
         """Forget the events so far."""
-        with self._news:
-            self._events.clear()
+        self._events.clear()
 
     def wait_event(self, name, timeout, where=lambda event: True):
         """Wait for an event of that name for which where(event) is true.
@@ -391,13 +536,15 @@ class QMPMonitor(Monitor):
         the connection ends.
         """
         deadline = time.monotonic() + timeout
-        with self._news:
-            while True:
-                event = self._find(name, where)
-                left = deadline - time.monotonic()
-                if event is not None or left <= 0 or not self.is_connected():
-                    return event
-                self._news.wait(left)
+        news = threads.Wake()
+        self._waiting.add(news)
+        while True:
+            is_over = not self.is_connected()       # asked first: what came before is there then
+            event = self._find(name, where)
+            left = deadline - time.monotonic()
+            if event is not None or left <= 0 or is_over:
+                return event
+            news.wait(min(left, threading.TIMEOUT_MAX))
 
 
 # QEMU of 2011 took these.

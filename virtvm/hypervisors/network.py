@@ -5,14 +5,14 @@ What the kernel has to do is told by iproute2's `ip`; it takes root.
 
 import logging
 import re
-import shlex
 import time
 
 from virtvm.companions import utils, virt_utils
+from virtvm.companions.quoting import command_line
 
 PRIVATE_BRIDGE = "atbr0"        # autotest's name for it
 
-_NAME = re.compile(r"[^/\s]{1,15}$")    # what the kernel takes for an interface
+_NAME = re.compile(r"[^/\s\0-][^/\s\0]{0,14}")    # what the kernel takes for an interface
 
 # What tcpdump says of a DHCP answer, in the order of the lines.
 _ADDRESS = re.compile(r"Your.IP\s+(\d+\.\d+\.\d+\.\d+)")
@@ -38,15 +38,14 @@ def attach(ifname, bridge):
     ValueError if either is no name for an interface.
     """
     for name in (ifname, bridge):
-        if not _NAME.match(name):
+        if not _NAME.fullmatch(name):
             raise ValueError("no name for an interface: %r" % name)
-    utils.run("ip link set dev %s master %s up" % (shlex.quote(ifname), shlex.quote(bridge)),
-              verbose=False)
+    utils.run(command_line("ip", "link", "set", "dev", ifname, "master", bridge, "up"), verbose=False)
 
 
 def tcpdump_command():
     """The command (str) whose output learn_address() takes.  ValueError if tcpdump is missing."""
-    return "%s -lnpvi any 'dst port 68'" % virt_utils.find_command("tcpdump")
+    return command_line(virt_utils.find_command("tcpdump"), "-lnpvi", "any", "dst port 68")
 
 
 def learn_address(cache, line):

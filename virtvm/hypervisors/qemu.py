@@ -7,15 +7,17 @@ _process.py.
 
 import logging
 import os
+import re
 import shlex
 import socket
-import tempfile
 import time
 import uuid
 
-from virtvm import virt_vm
+from virtvm import _session, scratch, signals, virt_vm
 from virtvm.companions import aexpect, error, utils, virt_utils
-from virtvm.hypervisors import kvm, migration, network, qemu_command
+from virtvm.companions.quoting import command_line, quote
+from virtvm.hypervisors import disks, kernel_crash, kvm, migration, network, qemu_command
+from virtvm.hypervisors.boot_signs import Signs
 from virtvm.hypervisors._process import Process, remove, remove_at_exit
 from virtvm.hypervisors.monitor import TYPES, MonitorError, QMPCmdError
 
@@ -44,6 +46,9 @@ class VM(virt_vm.BaseVM):
     """
 
     MIGRATION_PROTOS = ["tcp", "unix", "exec"]
+    _canary = None          # host port that is forwarded to one on which nobody listens
+    _boot = None            # Signs, while QEMU runs
+    _overlays = disks.Overlays()
 
     def __init__(self, name, params, root_dir, address_cache=None, state=None):
         if state is not None:
@@ -60,6 +65,7 @@ class VM(virt_vm.BaseVM):
         self.monitors = []
         self.serial_console = None
         self.redirs = {}
+        self._canary = self._boot = None
         self._command_line = None
         self.migration_port = None
         self.migration_file = None
@@ -85,7 +91,9 @@ class VM(virt_vm.BaseVM):
 
     def is_alive(self):
         """Whether QEMU runs and its monitor answers (bool)."""
-        return not self.is_dead() and self.monitor is not None and self.monitor.is_responsive()
+        if self.is_dead() or self.monitor is None:
+            return False
+        return self._qmp.is_inherited() or self.monitor.is_responsive()     # a fork can't ask
 
     def verify_alive(self):
         """Raise VMDeadError, with QEMU's exit status and last words, unless it runs.
@@ -109,6 +117,25 @@ class VM(virt_vm.BaseVM):
         else:
             reason = "QEMU ended with status %d" % status
         return reason, output[-1000:]
+
+    def verify_kernel_crash(self):
+        """Raise VMDeadKernelCrashError if the serial console shows that the kernel crashed.
+
+        Params used: kernel_crash_patterns: `seed` (the default; what BaseVM finds), `modern` (what
+        today's kernels print when they crash or hang) or a regular expression to look for in each line.
+        Raises ValueError for one that is none.
+        """
+        patterns = self.params.get("kernel_crash_patterns") or kernel_crash.SEED
+        if patterns == kernel_crash.SEED or self.serial_console is None:
+            super().verify_kernel_crash()
+            return
+        try:
+            crash = kernel_crash.find(self.serial_console, patterns)
+        except re.error as e:
+            raise ValueError("kernel_crash_patterns: %s is neither %s, %s nor a regular expression: %s" % (
+                patterns, kernel_crash.SEED, kernel_crash.MODERN, e)) from None
+        if crash is not None:
+            raise virt_vm.VMDeadKernelCrashError(crash)
 
     def verify_status(self, status):
         """Raise VMStatusError unless the VM's status is that one ("running", "paused")."""
@@ -162,6 +189,32 @@ class VM(virt_vm.BaseVM):
             return self.redirs[port]
         except KeyError:
             raise virt_vm.VMPortNotRedirectedError(port) from None
+
+    def _file_access(self, nic_index):
+        """(where, keywords) for the functions of transfer that take files."""
+        params = self.params
+        choices = ("ssh_identity_file", "ssh_identity_passphrase", "ssh_known_hosts", "ssh_auth", "transfer_engine",
+                   "transfer_verify", "transfer_stall_timeout", "transfer_parents", "transfer_sync",
+                   "transfer_in_place", "transfer_sudo")
+        where = (self.get_address(nic_index), params.get("file_transfer_client"), params.get("username", ""),
+                 params.get("password", ""), self.get_port(int(params.get("file_transfer_port")), nic_index))
+        return where, {name: params[name] for name in choices if params.get(name)}
+
+    def write_file(self, path, data, mode=None, owner=None, nic_index=0, timeout=600, **keywords):
+        """Write data (bytes, str or a file object) to a file of the guest's, whole or not at all.
+
+        The params are those of copy_files_to; see transfer.write_file for the other arguments
+        and the errors.
+        """
+        from virtvm.companions import transfer
+        where, choices = self._file_access(nic_index)
+        transfer.write_file(*where, path, data, mode=mode, owner=owner, timeout=timeout, **{**choices, **keywords})
+
+    def read_file(self, path, nic_index=0, timeout=600, **keywords):
+        """The contents of a file of the guest's (bytes); see transfer.read_file."""
+        from virtvm.companions import transfer
+        where, choices = self._file_access(nic_index)
+        return transfer.read_file(*where, path, timeout=timeout, **{**choices, **keywords})
 
     def get_peer(self, netid):
         """The other end of a network connection (str), by its id; None if there is none."""
@@ -228,7 +281,7 @@ class VM(virt_vm.BaseVM):
         self._take_macs(mac_source)
         for left in range(_PORT_TRIES, 0, -1):
             try:
-                self._start(use_kvm, timeout, migration_mode)
+                self._start(use_kvm, timeout, migration_mode, mac_source)
                 return
             except virt_vm.VMCreateError as e:
                 if left == 1 or not any(word in e.output for word in _PORT_WORDS):
@@ -249,7 +302,7 @@ class VM(virt_vm.BaseVM):
             path = qemu_command.cdrom_path(params, self.root_dir)
             if path is None:
                 continue
-            if not os.path.exists(path):
+            if not signals.exists(path):
                 raise virt_vm.VMImageMissingError(path)
             for key, size, method in (("md5sum_1m", 1048576, "md5"), ("md5sum", None, "md5"),
                                       ("sha1sum", None, "sha1")):
@@ -293,11 +346,43 @@ class VM(virt_vm.BaseVM):
                 macs.append(None)
         return macs
 
-    def _find_redirs(self):
+    def _find_ports(self):
+        """Choose host ports for the redirections, and for the canary."""
         names = self.params.objects("redirs")
         guests = [int(self.params.object_params(name).get("guest_port")) for name in names]
-        hosts = virt_utils.find_free_ports(*_PORTS, len(guests))
-        return dict(zip(guests, hosts))
+        hosts = virt_utils.find_free_ports(*_PORTS, len(guests) + 1)
+        self.redirs = dict(zip(guests, hosts))
+        self._canary = hosts[len(guests)] if len(hosts) > len(guests) else None
+
+    def _canary_port(self):
+        """The guest's port (int) on which nobody listens, or None.  It is no redirection of the user's."""
+        asked = self.params.get("canary_port", "9")
+        return None if asked == "no" or int(asked) in self.redirs else int(asked)
+
+    def _tell_places(self):
+        """Tell the engine where this guest is waited for."""
+        places = []
+        if self.params.objects("nics") and self._is_user(0):
+            canary = self._canary if self._canary_port() else None
+            for guest_port, port in self.redirs.items():
+                places.append(_session.place("127.0.0.1", port, forwarded=True, guest_port=guest_port,
+                                             canary=canary and ("127.0.0.1", canary)))
+        self._boot = Signs(places)
+        self._boot.reset()
+
+    def _note_reset(self):
+        """The guest goes down and comes up again, as far as the engine has not heard of it."""
+        if self._boot is not None:
+            self._boot.reset()
+        for n in range(len(self.params.objects("nics"))):
+            address = None if self._is_user(n) else self.address_cache.get((self.get_mac_address(n) or "").lower())
+            if address:
+                _session.place(address, int(self.params.get("shell_port") or 22)).reset()
+
+    def _note_running(self):
+        """The guest's state came from elsewhere: it is up already."""
+        if self._boot is not None:
+            self._boot.reset(up=True)
 
     def get_monitor_filename(self, name):
         """Path (str) of a monitor's unix socket."""
@@ -331,7 +416,9 @@ class VM(virt_vm.BaseVM):
         return qemu_command.Setup(
             self.name, self.root_dir, kvm=use_kvm, monitors=list(zip(self._monitor_names(), fds)),
             console=fds[-1], testlog=self.get_testlog_filename(), redirs=self.redirs,
-            macs=self._macs(), ifnames=ifnames, uuid=self.uuid, incoming=incoming)
+            macs=self._macs(), ifnames=ifnames, uuid=self.uuid, incoming=incoming,
+            overlays=self._overlays.paths if sockets else None,
+            canary=(self._canary_port(), self._canary) if self._canary and self._canary_port() else None)
 
     def make_qemu_command(self, name=None, params=None, root_dir=None):
         """QEMU's command line as text (str), to read and to compare.
@@ -342,7 +429,7 @@ class VM(virt_vm.BaseVM):
         probe.name, probe.root_dir = name or self.name, root_dir or self.root_dir
         probe._choose_uuid(self)
         use_kvm = probe.params.get("disable_kvm") != "yes" and kvm.works()
-        return shlex.join(qemu_command.make_argv(probe.params, probe._setup(use_kvm)))
+        return command_line(*qemu_command.make_argv(probe.params, probe._setup(use_kvm)))
 
     def needs_restart(self, name, params, basedir):
         """Whether QEMU would have to be started anew for these (bool)."""
@@ -352,13 +439,25 @@ class VM(virt_vm.BaseVM):
             return True
         return self.make_qemu_command() != self.make_qemu_command(name, params, basedir)
 
-    def _start(self, use_kvm, timeout, migration_mode):
+    def _choose_overlays(self, migration_mode, source):
+        """What this VM writes to instead of its images: its own, or what belongs to the state that it waits for."""
+        if migration_mode and migration_mode.startswith("file:"):
+            return disks.Overlays.restored(
+                disks.kept_disks(migration_mode[len("file:"):], self.params, self.root_dir))
+        if migration_mode and source is not None:
+            return source._overlays.lent()
+        return disks.Overlays.made(self.params, self.root_dir)
+
+    def _start(self, use_kvm, timeout, migration_mode, source=None):
         self._forget_process()
-        self.redirs = self._find_redirs()
+        self._find_ports()
         sockets = self._sockets()
         try:
+            self._overlays = self._choose_overlays(migration_mode, source)
+            if self.params.get("testdev") == "yes":
+                _make_own(self.get_testlog_filename())
             argv = qemu_command.make_argv(self.params, self._setup(use_kvm, sockets, bool(migration_mode)))
-            self._command_line = shlex.join(argv)
+            self._command_line = command_line(*argv)
             logging.info("Running qemu command:\n%s", self._command_line)
             clients = [_connect(s.getsockname()) for s in sockets[:-1]]
             try:
@@ -370,6 +469,9 @@ class VM(virt_vm.BaseVM):
             finally:
                 _close_all(clients)
             self._attach_taps()
+            self._tell_places()
+            self._boot.watch_console(self.serial_console)
+            self._qmp.listen(self._boot.on_event)
             if migration_mode:
                 self._await_state(migration_mode)
             elif "-S" not in shlex.split(self.params.get("extra_params", "")):
@@ -401,7 +503,7 @@ class VM(virt_vm.BaseVM):
         if mode == "unix":
             return "unix:" + self.migration_file
         os.mkfifo(self.migration_file, 0o600)
-        return "exec:cat < %s" % shlex.quote(self.migration_file)
+        return "exec:cat < " + quote(self.migration_file)
 
     def _open_console(self):
         self.serial_console = aexpect.ConsoleSession(
@@ -413,6 +515,7 @@ class VM(virt_vm.BaseVM):
         try:
             self.process = Process(argv, pass_fds=[s.fileno() for s in sockets])
         except OSError as e:
+            signals.let_out(e)
             raise virt_vm.VMCreateError(self._command_line, None, "%s" % e) from None
 
     def _greet(self, clients, timeout):
@@ -476,7 +579,7 @@ class VM(virt_vm.BaseVM):
             if self._qmp.cmd("query-status", timeout=_QUIT_WAIT, debug=False)["status"] != "running":
                 return False            # nobody would hear
             session = self.login()
-        except (virt_utils.LoginError, virt_vm.VMError, MonitorError) as e:
+        except (virt_utils.LoginError, virt_vm.VMError, MonitorError, ValueError, TypeError) as e:  # or odd params
             logging.debug("VM '%s' can't be shut down by its shell: %s", self.name, e)
             return False
         try:
@@ -497,6 +600,9 @@ class VM(virt_vm.BaseVM):
 
     def _clean_up(self):
         """Ends what is left of QEMU and removes all its files.  Its last words stay."""
+        if self._boot is not None:
+            self._boot.forget()
+            self._boot = None
         if self.process is not None:
             self.process.close()
         for monitor in self.monitors:
@@ -510,6 +616,7 @@ class VM(virt_vm.BaseVM):
         paths += [self.get_serial_console_filename(), self.get_testlog_filename(), self.migration_file]
         for path in filter(None, paths):
             remove(path)
+        self._overlays.remove()
 
     # ---- running ----
 
@@ -561,6 +668,7 @@ class VM(virt_vm.BaseVM):
             if not self._qmp.wait_event("RESET", _DOWN_WAIT if method == "shell" else 20):
                 self.verify_alive()
                 raise virt_vm.VMRebootError(complaint)
+            self._note_reset()
         finally:
             if session is not None:
                 session.close()
@@ -572,19 +680,42 @@ class VM(virt_vm.BaseVM):
     def save_to_file(self, path):
         """Write the VM's state to a file; the VM is paused then, resume() lets it go on.
 
-        The file appears whole or not at all.  Raises VMMigrateError and its kin.
+        The file appears whole or not at all.  What the guest wrote to disks with
+        image_snapshot=yes goes to files beside it, PATH.disk<N>-<random>.qcow2.  Raises
+        VMMigrateError and its kin.
         """
         folder = os.path.dirname(os.path.abspath(path))
         self.verify_alive()
-        fd, temporary = tempfile.mkstemp(prefix=".%s." % os.path.basename(path), dir=folder)
+        self._check_named_disks("saved")
+        older = disks.noted(path) if signals.isfile(path) else None
+        kept = []
+        with scratch.File(".%s." % os.path.basename(path), folder=folder) as temporary:
+            fd = os.open(temporary, os.O_RDWR | os.O_CLOEXEC)
+            try:
+                migration.save(self._qmp, fd)
+                kept = self._keep_disks(path)
+                disks.note(fd, kept)
+                os.replace(temporary, path)
+            except BaseException:
+                disks.discard(kept)
+                raise
+            finally:
+                os.close(fd)
+        disks.discard(older or [])
+
+    def _keep_disks(self, path):
         try:
-            migration.save(self._qmp, fd)
-            os.replace(temporary, path)
-        except BaseException:
-            os.unlink(temporary)
-            raise
-        finally:
-            os.close(fd)
+            return disks.keep(self._overlays, self.params, self.root_dir, path)
+        except error.CmdError as e:
+            raise virt_vm.VMMigrateFailedError("The disks can't be kept: %s" % e.result_obj.stderr.strip()) from None
+
+    def _check_named_disks(self, what):
+        """Raise VMMigrateFailedError if a disk's changes are where nobody else can have them."""
+        lost = self._overlays.missing(self.params, self.root_dir)
+        if lost:
+            raise virt_vm.VMMigrateFailedError(
+                "The VM can't be %s: what it writes to %s is in a file of QEMU's own (image_snapshot=yes, and no"
+                " overlay could be made: is qemu-img there?)" % (what, ", ".join(lost)))
 
     @error.context_aware
     def restore_from_file(self, path):
@@ -593,8 +724,9 @@ class VM(virt_vm.BaseVM):
         Raises VMMigrateFailedError if it is no such state; the VM is dead then.
         """
         error.context("restoring '%s'" % self.name)
-        if not os.path.exists(path):
+        if not signals.exists(path):
             raise virt_vm.VMMigrateError("No saved state: %s" % path)
+        disks.kept_disks(path, self.params, self.root_dir)     # before this VM ends, which may run
         self.create(migration_mode="file:" + path)
         try:
             self._wait_state(600)
@@ -606,6 +738,7 @@ class VM(virt_vm.BaseVM):
     def _wait_state(self, timeout):
         try:
             migration.wait_incoming(self._qmp, timeout)
+            self._note_running()
         except virt_vm.VMMigrateFailedError as e:
             raise self._with_last_words(e) from None
 
@@ -637,6 +770,11 @@ class VM(virt_vm.BaseVM):
                 % (protocol, ", ".join(self.MIGRATION_PROTOS)))
         self.verify_alive()
         local = dest_host == "localhost"
+        self._check_named_disks("migrated")
+        if not local and self._overlays.paths:
+            raise virt_vm.VMMigrateFailedError(
+                "The VM can't be migrated to another host: what it writes to its disks is in files of this host's"
+                " (image_snapshot=yes)")
         dest = self.clone()
         try:
             if local:
@@ -651,7 +789,9 @@ class VM(virt_vm.BaseVM):
             if cancel_delay is None:
                 # Ours are the destination's state and process; the source's go with dest.
                 self.__dict__, dest.__dict__ = dest.__dict__, self.__dict__
+                self._overlays.owned = True
         finally:
+            dest._overlays = disks.Overlays()   # those of the VM that goes on
             dest.destroy(gracefully=False)      # the addresses belong to its own instance
 
     @staticmethod
@@ -662,7 +802,7 @@ class VM(virt_vm.BaseVM):
             return "tcp:127.0.0.1:%d" % dest.migration_port
         if protocol == "unix":
             return "unix:%s" % dest.migration_file
-        return "exec:cat > %s" % shlex.quote(dest.migration_file)
+        return "exec:cat > " + quote(dest.migration_file)
 
     def _migrate(self, dest, uri, check, timeout, cancel_delay, offline):
         deadline = time.monotonic() + timeout
@@ -723,11 +863,18 @@ def _bridges(params):
             for nic in nics]
 
 
+def _make_own(path):
+    """An empty file for its user alone: /tmp is everybody's, and QEMU would follow a link."""
+    if signals.lexists(path):
+        os.unlink(path)
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
+
+
 def _listen(path):
     """A listening unix socket at that path, for its user alone."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        if os.path.lexists(path):
+        if signals.lexists(path):
             os.unlink(path)
         listener.bind(path)
         os.chmod(path, 0o600)

@@ -3,11 +3,10 @@
 Nothing here looks at a running VM: what depends on the host comes in a Setup.
 """
 
-import os
 import shlex
 import shutil
 
-from virtvm import virt_vm
+from virtvm import signals, virt_vm
 from virtvm.companions import virt_utils
 
 HUGEPAGE_PATH = "/mnt/kvm_hugepage"
@@ -18,17 +17,21 @@ class Setup:
 
     name: of the VM.  root_dir: folder of relative paths.  kvm: use KVM (bool).
     monitors: [(name, descriptor)]; console: descriptor; both of listening sockets.
-    testlog: path.  redirs: {guest port: host port}.  macs: one MAC address a NIC.
+    testlog: path.  redirs: {guest port: host port}.  canary: (guest port, host port) of one
+    more, on which nobody listens, or None.  macs: one MAC address a NIC.
     ifnames: one host interface a NIC, for tap.  uuid: str or None.  incoming: whether
-    it waits for its state by migration (bool).
+    it waits for its state by migration (bool).  overlays: {number of a drive: path of what is
+    written instead of its image}.
     """
 
     def __init__(self, name, root_dir, kvm=False, monitors=(), console=None, testlog=None,
-                 redirs=None, macs=(), ifnames=(), uuid=None, incoming=False):
+                 redirs=None, macs=(), ifnames=(), uuid=None, incoming=False, canary=None,
+                 overlays=None):
         self.name, self.root_dir, self.kvm = name, root_dir, kvm
         self.monitors, self.console, self.testlog = list(monitors), console, testlog
         self.redirs, self.macs, self.ifnames = dict(redirs or {}), list(macs), list(ifnames)
-        self.uuid, self.incoming = uuid, incoming
+        self.uuid, self.incoming, self.canary = uuid, incoming, canary
+        self.overlays = dict(overlays or {})
 
 
 def escape(value):
@@ -40,7 +43,7 @@ def find_binary(params, root_dir):
     """Path of QEMU (str): params' qemu_binary, below root_dir or on PATH."""
     name = params.get("qemu_binary", "qemu-system-x86_64")
     path = virt_utils.get_path(root_dir, name)
-    if os.path.exists(path):
+    if signals.exists(path):
         return path
     return (None if "/" in name else shutil.which(name)) or path
 
@@ -54,7 +57,7 @@ def make_argv(params, setup):
                  "-mon", "chardev=monitor%d,mode=control" % number]
     argv += _serial(params, setup)
     for number, image in enumerate(_drives(params)):
-        argv += _image(number, params.object_params(image), setup.root_dir)
+        argv += _image(number, params.object_params(image), setup)
     for number, cdrom in enumerate(params.objects("cdroms")):
         argv += _cdrom(number, params.object_params(cdrom), setup.root_dir)
     for number, nic in enumerate(params.objects("nics")):
@@ -100,16 +103,19 @@ _CONTROLLERS = {"scsi": "virtio-scsi-pci,id=scsi%d", "ahci": "ahci,id=ahci%d", "
 _BUSES = {"scsi": ",bus=scsi%d.0", "ahci": ",bus=ahci%d.0", "usb": ",bus=xhci%d.0"}
 
 
-def _image(number, params, root_dir):
+def _image(number, params, setup):
     kind = params.get("drive_format", "ide")
+    overlay = setup.overlays.get(number)
     drive = "file=%s,if=none,id=drive%d,format=%s" % (
-        escape(virt_vm.get_image_filename(params, root_dir)), number,
-        escape(params.get("image_format", "qcow2")))
+        escape(overlay or virt_vm.get_image_filename(params, setup.root_dir)), number,
+        "qcow2" if overlay else escape(params.get("image_format", "qcow2")))
     for option, name in (("cache", "drive_cache"), ("werror", "drive_werror"),
                          ("rerror", "drive_rerror"), ("aio", "drive_aio")):
-        if params.get(name):
+        if params.get(name) and not (overlay and option == "cache"):
             drive += ",%s=%s" % (option, escape(params.get(name)))
-    if params.get("image_snapshot") == "yes":
+    if overlay:
+        drive += ",cache=unsafe"        # as snapshot=on has it: it need not outlive the host's power
+    elif params.get("image_snapshot") == "yes":
         drive += ",snapshot=on"
     if params.get("image_readonly") == "yes":
         drive += ",readonly=on"
@@ -135,7 +141,7 @@ def _cdrom(number, params, root_dir):
     path = cdrom_path(params, root_dir)
     drive = "if=none,id=cd%d,media=cdrom,readonly=on" % number
     if path:
-        drive += ",file=%s" % escape(path)
+        drive += ",file=%s,format=raw" % escape(path)
     return ["-drive", drive, "-device", "ide-cd,drive=cd%d" % number]
 
 
@@ -143,7 +149,7 @@ def _nic(number, params, setup):
     mode = params.get("nic_mode", "user")
     backend = "%s,id=net%d" % (mode, number)
     if mode == "user" and number == 0:
-        for guest_port, host_port in sorted(setup.redirs.items()):
+        for guest_port, host_port in sorted(setup.redirs.items()) + [setup.canary] * (setup.canary is not None):
             backend += ",hostfwd=tcp:127.0.0.1:%d-:%d" % (host_port, guest_port)
     elif mode == "tap":
         script = params.get("nic_script")
@@ -152,7 +158,7 @@ def _nic(number, params, setup):
     model = params.get("nic_model", "rtl8139")
     device = "%s,netdev=net%d,id=nic%d" % ({"virtio": "virtio-net-pci"}.get(model, model), number, number)
     if number < len(setup.macs) and setup.macs[number]:
-        device += ",mac=" + setup.macs[number]
+        device += ",mac=" + escape(setup.macs[number])
     if params.get("romfile") is not None:
         device += ",romfile=" + escape(params.get("romfile"))
     elif params.get("kernel"):

@@ -1,15 +1,13 @@
 /* prompt.c - learned prompts, and what a last line looks like beside them. */
 #include "console/prompt.h"
 
+#include "base/ascii.h"
 #include "console/text.h"
 
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define UNSEEN_MAX 256              /* bytes that show nothing behind a prompt, at most */
-#define PASTE_OFF "\033[?2004l\r"   /* readline, when it has read a line */
-#define PASTE_OFF_LEN (sizeof PASTE_OFF - 1)
 
 static void learned_fini(struct vt_learned *l)
 {
@@ -27,13 +25,8 @@ void vt_prompts_forget(struct vt_prompts *p)
 {
     for (int i = 0; i < p->count; i++)
         learned_fini(&p->list[i]);
-    p->count = 0;
-    p->has_shape = false;
-}
-
-static bool is_digit(char c)
-{
-    return c >= '0' && c <= '9';
+    free(p->before);
+    *p = (struct vt_prompts){0};
 }
 
 /* Whether a and b are equal but for the runs of digits in them. */
@@ -41,10 +34,10 @@ static bool same_shape(const char *a, size_t n, const char *b, size_t m)
 {
     size_t i = 0, j = 0;
     while (i < n && j < m) {
-        if (is_digit(a[i]) && is_digit(b[j])) {
-            while (i < n && is_digit(a[i]))
+        if (vt_is_digit(a[i]) && vt_is_digit(b[j])) {
+            while (i < n && vt_is_digit(a[i]))
                 i++;
-            while (j < m && is_digit(b[j]))
+            while (j < m && vt_is_digit(b[j]))
                 j++;
         } else if (a[i++] != b[j++]) {
             return false;
@@ -78,6 +71,19 @@ static enum vt_rc learned_init(struct vt_learned *l, const char *block, size_t n
     memcpy(l->block, block, n);
     l->block[n] = '\0';
     l->shown_len = vt_shown(block + at, n - at, l->shown);
+    return VT_OK;
+}
+
+enum vt_rc vt_prompts_note(struct vt_prompts *p, const char *line, size_t n)
+{
+    p->before_len = 0;
+    if (n > VT_LINE_MAX || vt_is_blank(line, n))
+        return VT_OK;
+    char *grown = realloc(p->before, n);
+    if (grown == NULL)
+        return VT_NOMEM;
+    p->before = grown;
+    p->before_len = vt_shown(line, n, grown);
     return VT_OK;
 }
 
@@ -175,7 +181,37 @@ typedef const struct vt_learned *(*find_fn)(const struct vt_prompts *, const cha
 
 static const struct vt_learned *find_ending(const struct vt_prompts *p, const char *shown, size_t n)
 {
-    return longest(p, shown, n, fits_ending);
+    const struct vt_learned *l = longest(p, shown, n, fits_ending);
+    if (l == NULL && p->count > 0 && vt_shape_ending(p->list[0].shown, p->list[0].shown_len, shown, n, NULL) > 0)
+        l = &p->list[0];
+    return l;
+}
+
+/* The learned prompt whose raw bytes end the line: what stands before it may be a sequence
+ * without its end, which would hide it. */
+static const struct vt_learned *find_raw_ending(const struct vt_prompts *p, const char *line, size_t n)
+{
+    const struct vt_learned *best = NULL;
+    for (int i = 0; i < p->count; i++) {
+        const struct vt_learned *l = &p->list[i];
+        size_t at = vt_last_line(l->block, l->block_len);
+        if (l->shown_len > 0 && (vt_ends_with(line, n, l->block + at, l->block_len - at)
+                                 || vt_ends_with(line, n, l->shown, l->shown_len))
+            && (best == NULL || l->shown_len > best->shown_len))
+            best = l;
+    }
+    return best;
+}
+
+/* Most lines begin otherwise, which their first byte shows. */
+static bool may_begin(const struct vt_prompts *p, const char *line, size_t n)
+{
+    if (n == 0 || (unsigned char)line[0] < ' ')
+        return n > 0;
+    for (int i = 0; i < p->count; i++)
+        if (p->list[i].shown_len > 0 && p->list[i].shown[0] == line[0])
+            return true;
+    return false;
 }
 
 static const struct vt_learned *find_beginning(const struct vt_prompts *p, const char *shown, size_t n)
@@ -210,7 +246,7 @@ const struct vt_learned *vt_prompts_ending(const struct vt_prompts *p, const cha
 
 const struct vt_learned *vt_prompts_beginning(const struct vt_prompts *p, const char *line, size_t n)
 {
-    return look_up(p, line, n, find_beginning);
+    return may_begin(p, line, n) ? look_up(p, line, n, find_beginning) : NULL;
 }
 
 /* ---- what the last line looks like ---- */
@@ -230,8 +266,8 @@ static const struct vt_learned *ends_with_block(const struct vt_prompts *p, cons
 {
     for (int i = 0; i < p->count; i++) {
         const struct vt_learned *l = &p->list[i];
-        if (l->shown_len == 0 && l->block_len > 0 && !vt_is_blank(l->block, l->block_len)
-            && n >= l->block_len && memcmp(text + n - l->block_len, l->block, l->block_len) == 0)
+        if (l->shown_len == 0 && !vt_is_blank(l->block, l->block_len)
+            && vt_ends_with(text, n, l->block, l->block_len))
             return l;
     }
     return NULL;
@@ -286,102 +322,14 @@ enum vt_rc vt_prompts_classify(const struct vt_prompts *p, const char *text, siz
         seen->kind = VT_KIND_EXACT;
         return VT_OK;
     }
-    if (len <= VT_LINE_MAX && vt_is_blank(line, len))
+    if (len <= VT_LINE_MAX && vt_is_blank(line, len) && find_raw_ending(p, line, len) == NULL)
         return classify_blank(p, text, n, match, ctx, seen);
-    if ((seen->which = look_up(p, line, len, find_ending)) != NULL) {
+    if ((seen->which = look_up(p, line, len, find_ending)) != NULL
+        || (seen->which = find_raw_ending(p, line, len)) != NULL) {
         seen->kind = seen->which->shown_len >= VT_SUFFIX_MIN ? VT_KIND_SUFFIX : VT_KIND_SHORT;
         return VT_OK;
     }
     if (len > VT_LINE_MAX)
         return VT_OK;
     return classify_rest(p, text, n, matches(line, len, match, ctx), VT_KIND_WEAK, seen);
-}
-
-/* ---- cutting the prompt off ---- */
-
-static bool ends_with(const char *text, size_t n, const char *tail, size_t m)
-{
-    return n >= m && m > 0 && memcmp(text + n - m, tail, m) == 0;
-}
-
-/* Where the block's earlier lines begin, if text[0..n) (the last line is cut already)
- * ends with lines that differ from them in digits only. */
-static size_t cut_lines(const struct vt_learned *l, const char *text, size_t n)
-{
-    size_t head = vt_last_line(l->block, l->block_len);     /* block without its last line */
-    if (head == 0)
-        return n;
-    if (ends_with(text, n, l->block, head))
-        return n - head;
-    size_t at = n;
-    for (size_t i = head; i > 0 && at > 0; i--)             /* as many lines back */
-        if (l->block[i - 1] == '\n')
-            at = vt_last_line(text, at - 1);
-    return n > 0 && text[n - 1] == '\n' && same_shape(text + at, n - at, l->block, head) ? at : n;
-}
-
-/* Where the tail begins in text if nothing visible follows it, near the end; else n. */
-static size_t find_last(const char *text, size_t n, const char *tail, size_t m)
-{
-    if (m == 0 || m > n)
-        return n;
-    for (size_t at = n - m, left = UNSEEN_MAX; left > 0; at--, left--) {
-        if (memcmp(text + at, tail, m) == 0)
-            return vt_is_blank(text + at + m, n - at - m) ? at : n;
-        if (at == 0)
-            break;
-    }
-    return n;
-}
-
-/* Raw length of the last line's end that shows the prompt.  The raw bytes are those of
- * the block as a rule; if not, go back as far as the shown text asks.  A line editor may
- * have sent what nobody sees behind it. */
-static size_t cut_suffix(const struct vt_learned *l, const char *line, size_t n)
-{
-    size_t at = vt_last_line(l->block, l->block_len);
-    size_t found = find_last(line, n, l->block + at, l->block_len - at);
-    if (found == n)
-        found = find_last(line, n, l->shown, l->shown_len);
-    return found < n ? found : 0;
-}
-
-/* Length of a last line's begin that is output although it shows nothing: escape
- * sequences before the prompt's own bytes.  (One with a CR is a line editor's.) */
-static size_t unseen_output(const struct vt_learned *l, const char *line, size_t n)
-{
-    size_t at = vt_last_line(l->block, l->block_len), raw = l->block_len - at;
-    if (n <= raw || !ends_with(line, n, l->block + at, raw))
-        return 0;
-    n -= raw;
-    size_t off = n >= PASTE_OFF_LEN && memcmp(line, PASTE_OFF, PASTE_OFF_LEN) == 0 ? PASTE_OFF_LEN : 0;
-    line += off;
-    bool is_output = memchr(line, '\033', n - off) != NULL && memchr(line, '\r', n - off) == NULL;
-    return is_output ? n : 0;
-}
-
-size_t vt_prompts_cut(const struct vt_prompts *p, const struct vt_seen *seen, const char *text, size_t n)
-{
-    const struct vt_learned *l = seen->which;
-    size_t at = vt_last_line(text, n), begin, end, unseen;
-    switch (seen->kind) {
-    case VT_KIND_EXACT:
-        if (l->shown_len == 0)
-            return n - l->block_len;
-        unseen = unseen_output(l, text + at, n - at);
-        return unseen > 0 ? at + unseen : cut_lines(l, text, at);
-    case VT_KIND_SUFFIX:
-    case VT_KIND_SHORT:
-        return at + cut_suffix(l, text + at, n - at);
-    case VT_KIND_OLD:
-        return vt_last_nonblank(text, n, &begin, &end) ? begin : at;
-    case VT_KIND_OVERRUN:
-        while (at > 0 && vt_prompts_beginning(p, text + at, n - at) == NULL) {
-            n = at - 1;
-            at = vt_last_line(text, n);
-        }
-        return at;
-    default:
-        return p->count > 0 ? cut_lines(&p->list[0], text, at) : at;
-    }
 }

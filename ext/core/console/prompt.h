@@ -9,7 +9,8 @@
 #ifndef VT_PROMPT_H
 #define VT_PROMPT_H
 
-#include "err.h"
+#include "base/err.h"
+#include "console/lead.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -31,6 +32,9 @@ struct vt_prompts {
     struct vt_learned list[VT_LEARNED];     /* newest first */
     int count;
     bool has_shape;             /* the newest two differ in digits only */
+    char *before;               /* shown text of the line that the command was typed behind */
+    size_t before_len;
+    struct vt_lead lead;
 };
 
 void vt_prompts_fini(struct vt_prompts *p);     /* accepts zeroed */
@@ -64,10 +68,28 @@ struct vt_seen {
 enum vt_rc vt_prompts_classify(const struct vt_prompts *p, const char *text, size_t n,
                                vt_match_fn match, void *ctx, struct vt_seen *seen) VT_MUST_CHECK;
 
+/* Notes the line that the next command is typed behind: its prompt, most likely.  VT_NOMEM. */
+enum vt_rc vt_prompts_note(struct vt_prompts *p, const char *line, size_t n) VT_MUST_CHECK;
+
+/* ---- cutting a prompt off (cut.c) ---- */
+
+/* What is known beside the prompts' own texts. */
+struct vt_hint {
+    bool after;         /* the newest prompt is the one that followed */
+    const int *status;  /* the command's, which a prompt may show; or NULL */
+};
+
 /* Length of text without the prompt at its end: the learned block if text ends with
- * it (or with one that differs in digits only), else the shown prompt, else the whole
- * last line.  kind as vt_prompts_classify said. */
-size_t vt_prompts_cut(const struct vt_prompts *p, const struct vt_seen *seen, const char *text, size_t n);
+ * it, or one that differs in digits, or has the newest two's beginning and end; else the last
+ * line, unless it is known to be more than a prompt.  kind as vt_prompts_classify said.
+ * VT_NOMEM. */
+enum vt_rc vt_prompts_cut(const struct vt_prompts *p, const struct vt_seen *seen, const struct vt_hint *hint,
+                          const char *text, size_t n, size_t *left) VT_MUST_CHECK;
+
+/* How many of the n bytes at the end of shown are like the prompt but for their digits; 0: none.
+ * If the prompt begins with digits, known (may be NULL) chooses how many of them are its own. */
+struct vt_digits { const char *before; size_t before_len; const int *status; };
+size_t vt_shape_ending(const char *prompt, size_t len, const char *shown, size_t n, const struct vt_digits *known);
 
 /* Whether the shown text of the line ends with a learned prompt; begins with one. */
 const struct vt_learned *vt_prompts_ending(const struct vt_prompts *p, const char *line, size_t n);

@@ -1,7 +1,7 @@
 /* client.c - a keeper's session as a transport. */
 #include "keeper/keeper.h"
 
-#include "buf.h"
+#include "base/buf.h"
 #include "keeper/dial.h"
 #include "keeper/wire.h"
 
@@ -24,6 +24,7 @@ struct kept {
     size_t under_way;               /* bytes of input that the process has not taken */
     bool ended, has_status;
     int status;
+    bool unclaimed;                 /* just started: its id is not told yet */
 };
 
 static const struct vt_transport_ops kept_ops;
@@ -62,6 +63,13 @@ static enum vt_rc hear(int fd, struct vt_keeper_msg *m, void *data, size_t cap, 
         return VT_EOF;                  /* the keeper is gone, or forgot the session */
     *got = (size_t)n - sizeof *m;
     return VT_OK;
+}
+
+/* Has the keeper end what nobody would know of. */
+static void disown(int fd)
+{
+    struct vt_keeper_msg m = {.type = VT_KEEPER_CLOSE};
+    (void)!tell(fd, &m, NULL, 0);
 }
 
 /* ---- the transport ---- */
@@ -147,9 +155,11 @@ static void kept_close(struct vt_transport *t)
     of(t)->ended = true;                /* the process goes on */
 }
 
+/* Closing a descriptor says nothing if another process, a fork's parent, has it. */
 static void kept_fini(struct vt_transport *t, bool silent)
 {
-    (void)silent;                       /* closing a descriptor says nothing if another has it */
+    if (of(t)->unclaimed && !silent)
+        disown(of(t)->fd);
     close(of(t)->fd);
     free(t);
 }
@@ -172,21 +182,31 @@ void vt_kept_mark_told(struct vt_session *s, uint64_t told)
         (void)!tell(of(s->t)->fd, &m, NULL, 0);
 }
 
-bool vt_kept_dismiss(struct vt_session *s)
+void vt_kept_claim(struct vt_session *s)
+{
+    if (vt_is_kept(s) && !s->closed)
+        of(s->t)->unclaimed = false;
+}
+
+bool vt_kept_dismiss(struct vt_session *s, struct vt_waiter *w)
 {
     if (!vt_is_kept(s))
         return false;
     struct kept *k = of(s->t);
-    struct vt_keeper_msg m = {.type = VT_KEEPER_CLOSE};
-    struct vt_waiter w = {0};
     char piece[VT_KEEPER_PIECE];
     vt_time deadline = vt_sooner(VT_FOREVER, DISMISS_MS * VT_MS);
-    enum vt_rc rc = tell(k->fd, &m, NULL, 0);
+    enum vt_rc rc = VT_AGAIN, told = VT_AGAIN;
+    k->unclaimed = false;
     while (rc == VT_OK || rc == VT_AGAIN) {
-        struct pollfd fd = {.fd = k->fd, .events = POLLIN};
+        struct vt_keeper_msg m = {.type = VT_KEEPER_CLOSE};
+        if (told == VT_AGAIN && (told = tell(k->fd, &m, NULL, 0)) == VT_EOF)
+            break;
+        struct pollfd fd = {.fd = k->fd, .events = (short)(POLLIN | (told == VT_AGAIN ? POLLOUT : 0))};
         size_t n = 0;
         if ((rc = hear(k->fd, &m, piece, sizeof piece, &n)) == VT_AGAIN)
-            rc = vt_wait(&w, &fd, 1, deadline);
+            rc = vt_wait(w, &fd, 1, deadline);
+        else if (rc == VT_OK)
+            rc = vt_wait_check(w, deadline);
     }
     return true;
 }
@@ -228,15 +248,18 @@ static enum vt_rc introduce(int fd, struct vt_keeper_msg *m, const int *fds, int
 }
 
 /* The session behind an introduced connection, with all its output so far. */
-static enum vt_rc open_session(int fd, const struct vt_keeper_msg *hello, size_t bound, struct vt_waiter *w,
-                               vt_time deadline, struct vt_session **out, struct vt_kept *kept)
+static enum vt_rc open_session(int fd, const struct vt_keeper_msg *hello, bool is_new, size_t bound,
+                               struct vt_waiter *w, vt_time deadline, struct vt_session **out, struct vt_kept *kept)
 {
     struct kept *k = calloc(1, sizeof *k);
     struct vt_session *s = NULL;
     if (k == NULL) {
+        if (is_new)
+            disown(fd);
         close(fd);
         return VT_NOMEM;
     }
+    k->unclaimed = is_new;
     k->base.ops = &kept_ops;
     k->fd = fd;
     k->pid = hello->number;
@@ -244,7 +267,7 @@ static enum vt_rc open_session(int fd, const struct vt_keeper_msg *hello, size_t
     if (rc != VT_OK)
         return rc;
     while (rc == VT_OK && s->store.total < hello->total)
-        rc = vt_session_fill(s, w, deadline, NULL);
+        rc = (rc = vt_session_fill(s, w, deadline, NULL)) == VT_OK ? vt_wait_check(w, deadline) : rc;
     if (rc != VT_OK && rc != VT_EOF) {
         vt_session_free(s);
         return rc;
@@ -327,8 +350,7 @@ static enum vt_rc ask_to_start(const char *folder, struct vt_keeper_msg *m, cons
         rc = introduce(*fd, m, fds, count, w, deadline, e);
         if (rc == VT_OK)
             return rc;
-        *m = (struct vt_keeper_msg){.type = VT_KEEPER_CLOSE};
-        (void)!tell(*fd, m, NULL, 0);       /* it may start yet, and nobody would know of it */
+        disown(*fd);                        /* it may start yet */
         close(*fd);
     }
     return rc == VT_EOF ? VT_IO : rc;
@@ -360,35 +382,70 @@ enum vt_rc vt_kept_start(const char *folder, const char *id, const struct vt_pty
         close(fds[0]);
     if (fds[1] >= 0)
         close(fds[1]);
-    return rc == VT_OK ? open_session(fd, &m, bound, w, deadline, out, kept) : rc;
+    return rc == VT_OK ? open_session(fd, &m, true, bound, w, deadline, out, kept) : rc;
 }
 
-struct attach {
-    struct vt_keeper_msg asked, answer;
-    struct vt_waiter *w;
-    vt_time deadline;
-    struct vt_err *e;
-    int fd;
-};
+/* ---- attaching ---- */
 
-static enum vt_rc ask_for(void *ctx, int fd)
+/* One more answer of those that were asked, or the end of a keeper that was about to end.  True:
+ * it has the session. */
+static bool take_answer(int fd, struct vt_keeper_msg *m, enum vt_rc *rc)
 {
-    struct attach *a = ctx;
-    a->answer = a->asked;
-    enum vt_rc rc = introduce(fd, &a->answer, NULL, 0, a->w, a->deadline, a->e);
-    if (rc == VT_OK)
-        a->fd = fd;
-    else
-        close(fd);
-    return rc == VT_EOF ? VT_CONNECT : rc;  /* that one is ending: it has no sessions */
+    char unused[1];
+    size_t n;
+    enum vt_rc heard = hear(fd, m, unused, sizeof unused, &n);
+    if (heard == VT_OK && m->type == VT_KEEPER_HELLO)
+        return true;
+    if (heard == VT_OK && (m->type != VT_KEEPER_REFUSED || m->number != ENOENT))
+        *rc = VT_PROTO;
+    return false;
+}
+
+/* Asks all at once: one that does not answer keeps nobody from what another has.  The index of
+ * that one, or -1 and *rc: VT_CONNECT if all say no. */
+static int ask_all(int *fds, int count, const struct vt_keeper_msg *asked, struct vt_keeper_msg *answer,
+                   struct vt_waiter *w, vt_time deadline, enum vt_rc *rc)
+{
+    struct pollfd in[VT_KEEPERS_MAX];
+    int open = count;
+    *rc = VT_CONNECT;
+    for (int i = 0; i < count; i++) {
+        in[i] = (struct pollfd){.fd = fds[i], .events = POLLIN};
+        (void)!tell(fds[i], asked, NULL, 0);    /* if it is gone, its end is what comes */
+    }
+    while (open > 0) {
+        enum vt_rc waited = vt_wait(w, in, count, deadline);
+        if (waited != VT_OK) {
+            *rc = waited;
+            return -1;
+        }
+        for (int i = 0; i < count; i++) {
+            if (in[i].fd < 0 || in[i].revents == 0)
+                continue;
+            if (take_answer(fds[i], answer, rc))
+                return i;
+            in[i].fd = -1;
+            open--;
+        }
+    }
+    return -1;
 }
 
 enum vt_rc vt_kept_attach(const char *folder, const char *id, size_t bound, struct vt_waiter *w,
                           vt_time deadline, struct vt_session **out, struct vt_kept *kept, struct vt_err *e)
 {
-    struct attach a = {.asked = {.type = VT_KEEPER_ATTACH}, .w = w, .deadline = deadline, .e = e};
-    if (set_id(&a.asked, id, e) != VT_OK)
+    struct vt_keeper_msg asked = {.type = VT_KEEPER_ATTACH}, answer = {0};
+    int fds[VT_KEEPERS_MAX], count, found = -1;
+    if (set_id(&asked, id, e) != VT_OK)
         return VT_CONNECT;              /* no session has such an id */
-    enum vt_rc rc = vt_keeper_ask_all(folder, w, deadline, ask_for, &a, e);
-    return rc == VT_OK ? open_session(a.fd, &a.answer, bound, w, deadline, out, kept) : rc;
+    enum vt_rc rc = vt_keeper_dial_all(folder, w, deadline, fds, &count, e);
+    if (rc == VT_OK)
+        found = ask_all(fds, count, &asked, &answer, w, deadline, &rc);
+    for (int i = 0; i < count; i++)
+        if (i != found)
+            close(fds[i]);
+    if (found >= 0)
+        return open_session(fds[found], &answer, false, bound, w, deadline, out, kept);
+    return rc == VT_CONNECT || rc == VT_IO ? rc
+         : vt_fail(e, rc, VT_STAGE_CONNECT, 0, rc == VT_TIMEOUT ? "the keeper does not answer" : NULL);
 }

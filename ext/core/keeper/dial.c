@@ -9,8 +9,10 @@
 #include "keeper/wire.h"
 
 #include <dirent.h>
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -18,15 +20,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #define PREFIX "keeper-"
+#define PROGRAM "virtvm-keeper"
 #define LOCK_RETRY (10 * VT_MS)         /* a lock tells nobody that it is free */
 
 static enum vt_rc failed(struct vt_err *e, const char *what, int sys)
@@ -125,87 +126,120 @@ static int listen_at(int folder, const char *name)
     return -1;
 }
 
-/* ---- the fork ---- */
+/* ---- starting one ---- */
 
-static void close_others(int first)
+static const char is_here;
+
+/* The program lies beside the library, or the program, that this code is in. */
+static bool find_program(char *path, size_t cap)
 {
-    if (syscall(SYS_close_range, first, ~0U, 0) == 0)
-        return;
-    for (int fd = first; fd < (int)sysconf(_SC_OPEN_MAX); fd++)
-        close(fd);
+    Dl_info info;
+    char own[PATH_MAX];
+    ssize_t n = readlink("/proc/self/exe", own, sizeof own - 1);
+    own[n > 0 ? n : 0] = '\0';
+    bool loaded = dladdr(&is_here, &info) != 0 && info.dli_fname[0] == '/';
+    const char *beside = loaded ? info.dli_fname : own;
+    const char *slash = strrchr(beside, '/');
+    int len = slash == NULL ? 0 : (int)(slash - beside);
+    return snprintf(path, cap, "%.*s/" PROGRAM, len, beside) < (int)cap && access(path, X_OK) == 0;
 }
 
-/* Becomes a process of its own: no terminal, no descriptors, no signals of its starter's. */
-static void settle(int *listener, int *folder)
+/* In a fork's child, where little may be called: becomes the program.  All signals are blocked,
+ * and stay so until it has reset them. */
+static void run_program(const char *path, char *const argv[], char *const envp[], int listener, int folder)
 {
-    static const int ignored[] = {SIGHUP, SIGINT, SIGQUIT, SIGPIPE, SIGTSTP, SIGTTIN, SIGTTOU};
-    struct rlimit files;
-    sigset_t none;
-    for (int n = 1; n < NSIG; n++)
-        signal(n, SIG_DFL);
-    for (size_t i = 0; i < sizeof ignored / sizeof *ignored; i++)
-        signal(ignored[i], SIG_IGN);
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
-    int high_listener = fcntl(*listener, F_DUPFD_CLOEXEC, 10), high_folder = fcntl(*folder, F_DUPFD_CLOEXEC, 10);
-    int null = open("/dev/null", O_RDWR);
-    for (int fd = 0; fd < 3; fd++)
-        dup2(null, fd);
-    *listener = dup3(high_listener, 3, O_CLOEXEC);
-    *folder = dup3(high_folder, 4, O_CLOEXEC);
-    close_others(5);
-    if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
-        files.rlim_cur = files.rlim_max;    /* for all sessions of the user; they have their own limits */
-        setrlimit(RLIMIT_NOFILE, &files);
-    }
-    (void)!chdir("/");
-    prctl(PR_SET_NAME, "virtvm-keeper");
+    int high_listener = fcntl(listener, F_DUPFD_CLOEXEC, 10), high_folder = fcntl(folder, F_DUPFD_CLOEXEC, 10);
+    if (dup2(high_listener, 3) == 3 && dup2(high_folder, 4) == 4)
+        execve(path, argv, envp);
+    _exit(127);
 }
 
-/* Leaves a keeper running that is nobody's child. */
-static int fork_keeper(int listener, int folder, const char *name)
+/* Leaves the program running as nobody's child.  0, or an errno. */
+static int fork_program(const char *path, char *const argv[], char *const envp[], int listener, int folder)
 {
     sigset_t all, before;
+    int status = 0;
     sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);    /* no handler of the parent's in the child */
+    pthread_sigmask(SIG_SETMASK, &all, &before);    /* no handler of ours in the child */
     pid_t pid = fork();
     if (pid == 0) {
         setsid();
-        if (fork() != 0)
-            _exit(0);
-        settle(&listener, &folder);
-        vt_keeper_serve(listener, folder, name);
-        _exit(0);
+        pid = fork();
+        if (pid == 0)
+            run_program(path, argv, envp, listener, folder);
+        _exit(pid < 0 ? errno : 0);
     }
     int sys = pid < 0 ? errno : 0;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    while (pid > 0 && waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+    while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
         ;
-    errno = sys;
-    return pid < 0 ? -1 : 0;
+    return pid > 0 && WIFEXITED(status) ? WEXITSTATUS(status) : sys;
 }
 
-static int start_keeper(int folder, const char *name)
+/* Of our environment it gets what it needs to know: where files go that have no name. */
+static int start_program(int folder, const char *name, int listener, const struct stat *st)
 {
-    int listener = listen_at(folder, name);
-    int rc = listener < 0 ? -1 : fork_keeper(listener, folder, name);
-    int sys = errno;
+    char path[PATH_MAX], folder_of_files[PATH_MAX], device[24], inode[24];
+    const char *tmp = getenv("TMPDIR");
+    char *const argv[] = {PROGRAM, (char *)name, device, inode, NULL};
+    char *const envp[] = {tmp != NULL ? folder_of_files : NULL, NULL};
+    if (!find_program(path, sizeof path))
+        return ENOENT;
+    snprintf(device, sizeof device, "%llu", (unsigned long long)st->st_dev);
+    snprintf(inode, sizeof inode, "%llu", (unsigned long long)st->st_ino);
+    if (tmp != NULL && snprintf(folder_of_files, sizeof folder_of_files, "TMPDIR=%s", tmp) >= PATH_MAX)
+        return ENAMETOOLONG;
+    return fork_program(path, argv, envp, listener, folder);
+}
+
+static enum vt_rc start_keeper(int folder, const char *name, struct vt_err *e)
+{
+    struct stat st;
+    int listener = listen_at(folder, name), sys = listener < 0 ? errno : 0;
+    if (sys == 0 && fstatat(folder, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+        sys = errno;
+    if (sys == 0 && (sys = start_program(folder, name, listener, &st)) != 0)
+        unlinkat(folder, name, 0);
     if (listener >= 0)
         close(listener);
-    errno = sys;
-    return rc;
+    return sys == 0 ? VT_OK : failed(e, "the program " PROGRAM " cannot be started", sys);
 }
 
 /* ---- dialling ---- */
 
-static int connect_or_start(int folder)
+/* Many may want one at once, and it may be busy: then there is no room to wait in, and we wait
+ * here. */
+static enum vt_rc connect_in_turn(int folder, const char *name, struct vt_waiter *w, vt_time deadline, int *fd)
+{
+    while ((*fd = connect_to(folder, name)) < 0 && errno == EAGAIN) {
+        enum vt_rc rc = vt_sleep(w, vt_sooner(deadline, LOCK_RETRY));
+        if (rc != VT_TIMEOUT || vt_expired(deadline))
+            return rc;
+    }
+    return VT_OK;                       /* or errno */
+}
+
+static enum vt_rc connect_or_start(int folder, struct vt_waiter *w, vt_time deadline, int *fd, struct vt_err *e)
 {
     char name[64];
     own_name(name);
-    int fd = connect_to(folder, name);
-    if (fd < 0 && (errno == ENOENT || errno == ECONNREFUSED) && start_keeper(folder, name) == 0)
-        fd = connect_to(folder, name);
-    return fd;
+    enum vt_rc turn = connect_in_turn(folder, name, w, deadline, fd);
+    if (turn != VT_OK)
+        return vt_fail(e, turn, VT_STAGE_CONNECT, 0, "keeper: it is busy, and takes nobody");
+    if (*fd < 0 && (errno == ENOENT || errno == ECONNREFUSED)) {
+        enum vt_rc rc = start_keeper(folder, name, e);
+        if (rc != VT_OK)
+            return rc;
+        *fd = connect_to(folder, name);
+    }
+    return *fd >= 0 ? VT_OK : failed(e, "cannot be started", errno);
+}
+
+/* By name: a fork's child of another thread's may hold the descriptor, too. */
+static void let_go(int lock)
+{
+    flock(lock, LOCK_UN);
+    close(lock);
 }
 
 enum vt_rc vt_keeper_dial(const char *path, struct vt_waiter *w, vt_time deadline, int *fd, struct vt_err *e)
@@ -215,10 +249,8 @@ enum vt_rc vt_keeper_dial(const char *path, struct vt_waiter *w, vt_time deadlin
         return VT_IO;
     enum vt_rc rc = take_lock(folder, w, deadline, &lock, e);
     if (rc == VT_OK) {
-        *fd = connect_or_start(folder);
-        if (*fd < 0)
-            rc = failed(e, "cannot be started", errno);
-        close(lock);
+        rc = connect_or_start(folder, w, deadline, fd, e);
+        let_go(lock);
     }
     close(folder);
     return rc;
@@ -231,26 +263,26 @@ static bool is_keeper(const char *name)
     return strncmp(name, prefix, (size_t)n) == 0;
 }
 
-enum vt_rc vt_keeper_ask_all(const char *path, struct vt_waiter *w, vt_time deadline,
-                             enum vt_rc (*ask)(void *ctx, int fd), void *ctx, struct vt_err *e)
+/* A keeper that has a connection does not end, so nobody needs the lock while they answer. */
+enum vt_rc vt_keeper_dial_all(const char *path, struct vt_waiter *w, vt_time deadline, int fds[VT_KEEPERS_MAX],
+                              int *n, struct vt_err *e)
 {
     int lock = -1, folder = open_folder(path, e);
+    *n = 0;
     if (folder < 0)
         return VT_IO;
     enum vt_rc rc = take_lock(folder, w, deadline, &lock, e);
-    DIR *entries = rc == VT_OK ? fdopendir(dup(folder)) : NULL;
+    DIR *entries = rc == VT_OK ? fdopendir(fcntl(folder, F_DUPFD_CLOEXEC, 0)) : NULL;
     struct dirent *entry;
-    if (rc == VT_OK)
-        rc = VT_CONNECT;
-    while (rc == VT_CONNECT && entries != NULL && (entry = readdir(entries)) != NULL) {
+    while (*n < VT_KEEPERS_MAX && entries != NULL && (entry = readdir(entries)) != NULL) {
         int fd = is_keeper(entry->d_name) ? connect_to(folder, entry->d_name) : -1;
         if (fd >= 0)
-            rc = ask(ctx, fd);
+            fds[(*n)++] = fd;
     }
     if (entries != NULL)
         closedir(entries);
     if (lock >= 0)
-        close(lock);
+        let_go(lock);
     close(folder);
     return rc;
 }

@@ -1,14 +1,15 @@
 /* server.c - the keeper's loop: one epoll over its clients and its sessions' terminals. */
 #include "keeper/server.h"
 
-#include "buf.h"
+#include "base/buf.h"
 #include "keeper/wire.h"
-#include "store.h"
+#include "base/store.h"
 #include "transport/pty.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,9 +25,11 @@
                                          * stops at VT_KEEPER_CREDIT */
 #define READ_SOME 65536
 #define TURNS 16                        /* reads before others have a turn */
+#define START_TIME (30 * VT_SEC)        /* for a process to be started */
 #define RETRY_MS 50                     /* until the next look whether all are gone */
+#define TOUCH_MS (3600 * 1000)          /* programs that tidy up /tmp take what is old for unused */
 
-enum kind { LISTENER, CLIENT, SESSION };
+enum kind { LISTENER, CLIENT, SESSION, GRAVE };
 
 struct item { enum kind kind; };        /* what an event belongs to */
 
@@ -40,6 +43,8 @@ struct kept {
     bool ended, has_status;
     int status;
     int watched_fd;                     /* in the epoll set, or -1 */
+    int grave;                          /* where it is told that the process is gone */
+    bool is_dying;                      /* a thread waits for that, and has the transport */
     struct kept *next;
 };
 
@@ -57,8 +62,10 @@ struct client {
 };
 
 struct keeper {
-    struct item item;
-    int epoll_fd, listener, folder;
+    struct item item, grave_item;
+    int epoll_fd;
+    int grave[2];                       /* a pipe: sessions whose processes are gone */
+    const struct vt_keeper_place *place;
     struct kept *sessions;
     struct client *clients;
 };
@@ -189,7 +196,7 @@ static void serve_session(struct keeper *k, struct kept *s)
 static struct kept *find(struct keeper *k, const char *id)
 {
     struct kept *s = k->sessions;
-    while (s != NULL && strcmp(s->id, id) != 0)
+    while (s != NULL && (s->is_dying || strcmp(s->id, id) != 0))
         s = s->next;
     return s;
 }
@@ -205,12 +212,58 @@ static void forget(struct keeper *k, struct kept *s)
             c->session = NULL;
             c->gone = true;
         }
-    if (s->watched_fd >= 0)
-        watch(k, EPOLL_CTL_DEL, s->watched_fd, 0, s);
-    s->t->ops->fini(s->t, false);
     vt_store_fini(&s->store);
     vt_buf_fini(&s->input);
     free(s);
+}
+
+static void *bury(void *ctx)
+{
+    struct kept *s = ctx;
+    s->t->ops->fini(s->t, false);
+    (void)!write(s->grave, &s, sizeof s);
+    return NULL;
+}
+
+static bool has_grave(struct keeper *k)
+{
+    if (k->grave[0] >= 0)
+        return true;
+    if (pipe2(k->grave, O_CLOEXEC) < 0)
+        return false;
+    watch(k, EPOLL_CTL_ADD, k->grave[0], EPOLLIN, &k->grave_item);
+    return true;
+}
+
+/* Ends the process.  One that does not die (it waits for a disk that is gone, say) is waited for
+ * by a thread: the others' sessions go on. */
+static void let_die(struct keeper *k, struct kept *s)
+{
+    pthread_t thread;
+    if (s->watched_fd >= 0)
+        watch(k, EPOLL_CTL_DEL, s->watched_fd, 0, s);
+    s->watched_fd = -1;
+    s->ended = s->is_dying = true;
+    for (struct client *c = k->clients; c != NULL; c = c->next)
+        if (c->session == s)
+            c->deaf = true;             /* that it is over, the end of the connection tells */
+    if (!has_grave(k)) {
+        s->t->ops->fini(s->t, false);
+        forget(k, s);
+        return;
+    }
+    s->grave = k->grave[1];
+    if (pthread_create(&thread, NULL, bury, s) == 0)
+        pthread_detach(thread);
+    else
+        bury(s);
+}
+
+static void close_graves(struct keeper *k)
+{
+    struct kept *s;
+    if (read(k->grave[0], &s, sizeof s) == sizeof s)
+        forget(k, s);
 }
 
 /* ---- starting a process ---- */
@@ -268,7 +321,8 @@ static int start_request(const char *data, size_t size, const int *fds, int coun
             .argv = argv, .envp = envp, .echo = r->echo, .pass_fds = fds + 1, .pass_as = numbers,
             .pass_count = (int)r->pass_count, .prepare = prepare, .prepare_ctx = &start};
         struct vt_err e = {0};
-        enum vt_rc rc = vt_pty_open(&o, t, &e);
+        struct vt_waiter w = {0};
+        enum vt_rc rc = vt_pty_open(&o, &w, vt_sooner(VT_FOREVER, START_TIME), t, &e);
         sys = rc == VT_OK ? 0 : e.sys != 0 ? e.sys : ENOMEM;
     }
     free(argv);
@@ -288,6 +342,7 @@ static int start_from(int file, const int *fds, int count, struct vt_transport *
     int sys = EINVAL;
     if (pread(file, data, (size_t)st.st_size, 0) == st.st_size)
         sys = start_request(data, (size_t)st.st_size, fds, count, t);
+    explicit_bzero(data, (size_t)st.st_size);   /* the process's environment may hold secrets */
     free(data);
     return sys;
 }
@@ -355,7 +410,7 @@ static void first_message(struct keeper *k, struct client *c, const struct vt_ke
 
 static void mark(uint64_t *at, uint64_t offset, const struct kept *s)
 {
-    if (offset != VT_KEEPER_NO_MARK && offset + s->store.first <= s->store.total)
+    if (offset != VT_KEEPER_NO_MARK && offset <= s->store.total - s->store.first)
         *at = offset;
 }
 
@@ -374,8 +429,8 @@ static void message(struct keeper *k, struct client *c, const struct vt_keeper_m
     } else if (m->type == VT_KEEPER_MARK) {
         mark(&s->read_at, m->read_at, s);
         mark(&s->told, m->told, s);
-    } else if (m->type == VT_KEEPER_CLOSE) {
-        forget(k, s);
+    } else if (m->type == VT_KEEPER_CLOSE && !s->is_dying) {
+        let_die(k, s);
     }
 }
 
@@ -428,7 +483,7 @@ static bool is_ours(int fd)
 
 static bool accept_client(struct keeper *k)
 {
-    int fd = accept4(k->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    int fd = accept4(k->place->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
     if (fd < 0) {
         if (errno == EMFILE || errno == ENFILE || errno == ENOMEM)
             poll(NULL, 0, RETRY_MS);    /* nothing tells when there is room again */
@@ -463,19 +518,28 @@ static void drop_gone(struct keeper *k)
 
 /* ---- the end ---- */
 
+/* Our socket may have been removed by somebody who tidies up, and a new keeper may have the
+ * name by now. */
+static bool is_our_socket(const struct vt_keeper_place *p)
+{
+    struct stat st;
+    return fstatat(p->folder, p->name, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_dev == p->device
+        && st.st_ino == p->inode;
+}
+
 /* Whether we can go: nobody is here, and nobody can have come meanwhile. */
-static bool done(struct keeper *k, const char *name)
+static bool done(struct keeper *k)
 {
     if (k->sessions != NULL || k->clients != NULL)
         return false;
-    int lock = openat(k->folder, "lock", O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    int lock = openat(k->place->folder, "lock", O_RDWR | O_CLOEXEC | O_NOFOLLOW);
     if (lock >= 0 && flock(lock, LOCK_EX | LOCK_NB) < 0) {
         close(lock);
         return false;
     }
     bool nobody = !accept_client(k);
-    if (nobody)
-        unlinkat(k->folder, name, 0);
+    if (nobody && is_our_socket(k->place))
+        unlinkat(k->place->folder, k->place->name, 0);
     if (lock >= 0)
         close(lock);
     return nobody;
@@ -486,28 +550,37 @@ static void serve_event(struct keeper *k, const struct epoll_event *event)
     struct item *item = event->data.ptr;
     if (item->kind == LISTENER)
         accept_client(k);
+    else if (item->kind == GRAVE)
+        close_graves(k);
     else if (item->kind == CLIENT)
         serve_client(k, event->data.ptr, event->events);
     else
         serve_session(k, event->data.ptr);
 }
 
-void vt_keeper_serve(int listener, int folder, const char *name)
+void vt_keeper_serve(const struct vt_keeper_place *place)
 {
-    struct keeper k = {.item = {LISTENER}, .listener = listener, .folder = folder,
+    struct keeper k = {.item = {LISTENER}, .grave_item = {GRAVE}, .place = place, .grave = {-1, -1},
                        .epoll_fd = epoll_create1(EPOLL_CLOEXEC)};
     struct epoll_event event;
-    watch(&k, EPOLL_CTL_ADD, listener, EPOLLIN, &k);
+    watch(&k, EPOLL_CTL_ADD, place->listener, EPOLLIN, &k);
     while (k.epoll_fd >= 0) {
+        bool is_empty = k.sessions == NULL && k.clients == NULL;
         /* One at a time: what an event does may free what the next one is about. */
-        int n = epoll_wait(k.epoll_fd, &event, 1, k.sessions == NULL && k.clients == NULL ? RETRY_MS : -1);
+        int n = epoll_wait(k.epoll_fd, &event, 1, is_empty ? RETRY_MS : TOUCH_MS);
+        if (n == 0 && is_our_socket(place))
+            utimensat(place->folder, place->name, NULL, AT_SYMLINK_NOFOLLOW);
         if (n > 0)
             serve_event(&k, &event);
         else if (n < 0 && errno != EINTR)
             break;
         drop_gone(&k);
-        if (done(&k, name))
+        if (done(&k))
             break;
     }
     close(k.epoll_fd);
+    if (k.grave[0] >= 0) {
+        close(k.grave[0]);
+        close(k.grave[1]);
+    }
 }

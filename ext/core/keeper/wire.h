@@ -11,7 +11,7 @@
 #ifndef VT_KEEPER_WIRE_H
 #define VT_KEEPER_WIRE_H
 
-#include "err.h"
+#include "base/err.h"
 
 #include <stdint.h>
 #include <sys/resource.h>

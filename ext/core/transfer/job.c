@@ -1,7 +1,8 @@
 /* job.c - counting, failures of single files, progress. */
 #include "transfer/job.h"
 
-#include "transfer/remote.h"
+#include "base/ascii.h"
+#include "transfer/sftp_ask.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,7 +11,11 @@
 #define TELL_EVERY (100 * VT_MS)
 #define CLEAN_UP (2 * VT_SEC)
 #define RECONNECT (3 * VT_SEC)
-#define CLEAN_UP_AT_ONCE (500 * VT_MS)      /* somebody wants to go */
+#define CLEAN_UP_MOST (10 * VT_SEC)
+#define CLEAN_UP_AT_ONCE (1500 * VT_MS)     /* somebody wants to go */
+#define CLEAN_UP_MOST_AT_ONCE (3 * VT_SEC)
+#define CLEAN_UP_EACH (25 * VT_MS)          /* more for each thing */
+#define RETRY_EVERY (250 * VT_MS)
 
 void vt_job_init(struct vt_job *j, struct vt_ssh *ssh, const struct vt_transfer_options *o,
                  struct vt_waiter *w, vt_time deadline, struct vt_transfer_result *r, struct vt_err *e)
@@ -20,6 +25,8 @@ void vt_job_init(struct vt_job *j, struct vt_ssh *ssh, const struct vt_transfer_
     j->r = r;
     j->e = e;
     vt_sftp_init(&j->s, ssh, o->stall > 0 ? (vt_time)(o->stall * 1e9) : VT_FOREVER, w, deadline, e);
+    j->s.wants_sudo = o->sudo;
+    j->s.sudo_password = o->sudo_password;
 }
 
 enum vt_rc vt_job_begin(struct vt_job *j, struct vt_ssh *ssh, const struct vt_transfer_options *o,
@@ -49,13 +56,21 @@ void vt_job_refused(struct vt_job *j, const char *name, uint64_t at, const struc
     const char *meaning = vt_fx_text(reply->status);
     if (reply->message.n > 0)
         vt_show(reply->message.p, reply->message.n, said, sizeof said);
-    bool same = said[0] == '\0' || strcasecmp(said, meaning) == 0;
+    bool same = said[0] == '\0' || vt_same_name(said, meaning);
     snprintf(text, sizeof text, "the server said: %s%s%s%s", meaning, same ? "" : " (", same ? "" : said,
              same ? "" : ")");
     bool first = j->r->failures == 0;
     vt_job_fail(j, name, at, VT_REMOTE, 0, text);
     if (first && j->e != NULL)
         j->e->lib = (int)reply->status;
+}
+
+void vt_job_no_folder(struct vt_job *j, const char *target)
+{
+    vt_sftp_stop(&j->s, VT_REMOTE, 0, "no such folder");
+    if (j->e != NULL)
+        j->e->lib = VT_FX_NO_SUCH_FILE;
+    vt_job_stopped_at(j, target, 0);
 }
 
 /* Once something has ended the transfer nobody is told more: the watcher's own exception may
@@ -77,12 +92,6 @@ void vt_job_moved(struct vt_job *j, const char *name, uint64_t n)
         tell(j, name);
 }
 
-void vt_job_told(struct vt_job *j)
-{
-    if (j->o->progress != NULL)
-        tell(j, "");
-}
-
 void vt_job_stopped_at(struct vt_job *j, const char *name, uint64_t at)
 {
     if (j->r->failed[0] != '\0')
@@ -93,23 +102,28 @@ void vt_job_stopped_at(struct vt_job *j, const char *name, uint64_t at)
 
 void vt_job_left(struct vt_job *j, const char *path)
 {
-    snprintf(j->r->left, sizeof j->r->left, "%s", path);
+    if (j->r->left_count < VT_LEFT_NAMES)
+        snprintf(j->r->left[j->r->left_count], sizeof j->r->left[0], "%s", path);
+    j->r->left_count++;
 }
 
-static vt_time clean_up_until(const struct vt_job *j)
+static vt_time clean_up_until(const struct vt_job *j, size_t things)
 {
-    return vt_now() + (j->s.rc == VT_INTR || j->s.rc == VT_CLOSED ? CLEAN_UP_AT_ONCE : CLEAN_UP);
+    bool at_once = j->s.rc == VT_INTR || j->s.rc == VT_CLOSED;
+    vt_time most = at_once ? CLEAN_UP_MOST_AT_ONCE : CLEAN_UP_MOST;
+    vt_time wanted = (at_once ? CLEAN_UP_AT_ONCE : CLEAN_UP) + (vt_time)things * CLEAN_UP_EACH;
+    return vt_now() + (wanted < most ? wanted : most);
 }
 
-bool vt_job_revive(struct vt_job *j)
+bool vt_job_revive(struct vt_job *j, size_t things)
 {
     j->ended = j->s.rc;
-    return vt_sftp_revive(&j->s, &j->undisturbed, clean_up_until(j));
+    return vt_sftp_revive(&j->s, &j->undisturbed, clean_up_until(j, things));
 }
 
-bool vt_job_revive_connection(struct vt_job *j)
+bool vt_job_revive_connection(struct vt_job *j, size_t things)
 {
-    vt_time until = clean_up_until(j);
+    vt_time until = clean_up_until(j, things);
     j->ended = j->s.rc;
     if (j->s.rc == VT_EOF || j->s.rc == VT_IO)
         return false;
@@ -121,17 +135,24 @@ bool vt_job_revive_connection(struct vt_job *j)
     return true;
 }
 
-bool vt_job_reconnect(struct vt_job *j)
+bool vt_job_reconnect(struct vt_job *j, size_t things)
 {
     if (j->o->login == NULL || j->again != NULL || (j->ended != VT_EOF && j->ended != VT_IO))
         return false;
     struct vt_ssh_options login = *j->o->login;
     login.hedge = false;            /* a server that is gone is not waited for */
+    enum vt_sudo sudo = j->s.sudo;
     vt_sftp_close(&j->s);
-    vt_time until = vt_now() + RECONNECT;
-    if (vt_ssh_login(&login, &j->undisturbed, until, &j->again, NULL) != VT_OK)
-        return false;
+    vt_time until = vt_now() + RECONNECT + (vt_time)(things < 100 ? things : 100) * CLEAN_UP_EACH;
+    /* A server that was restarted, or has one login too many, may listen in a moment. */
+    for (vt_time next; vt_ssh_login(&login, &j->undisturbed, until, &j->again, NULL) != VT_OK; ) {
+        next = vt_now() + RETRY_EVERY;
+        if (next > until || vt_sleep(&j->undisturbed, next) != VT_TIMEOUT)
+            return false;
+    }
     vt_sftp_init(&j->s, j->again, VT_FOREVER, &j->undisturbed, until, NULL);
+    j->s.sudo = sudo;
+    j->s.sudo_password = j->o->sudo_password;
     return true;
 }
 
@@ -141,8 +162,10 @@ void vt_job_fini(struct vt_job *j)
     vt_ssh_free(j->again, false);
 }
 
-enum vt_rc vt_job_result(const struct vt_job *j)
+enum vt_rc vt_job_end(struct vt_job *j)
 {
+    if (j->o->progress != NULL)
+        tell(j, "");
     return j->ended != VT_OK ? j->ended : j->s.rc != VT_OK ? j->s.rc : j->first;
 }
 

@@ -32,30 +32,32 @@ void vt_job_fail(struct vt_job *j, const char *name, uint64_t at, enum vt_rc rc,
 /* The same by an answer of the server's that should have been another. */
 void vt_job_refused(struct vt_job *j, const char *name, uint64_t at, const struct vt_sftp_reply *reply);
 
+/* The folder that the target would be in is not there: nothing can be copied. */
+void vt_job_no_folder(struct vt_job *j, const char *target);
+
 /* n more bytes of the file were moved. */
 void vt_job_moved(struct vt_job *j, const char *name, uint64_t n);
 
-/* A last word to whoever watches the progress. */
-void vt_job_told(struct vt_job *j);
+/* The last step of each copy that was not stopped: a last word to whoever watches the progress,
+ * and what all came to: the end that stopped it, or else the first single failure. */
+enum vt_rc vt_job_end(struct vt_job *j) VT_MUST_CHECK;
 
 /* After an end: where it came, and what could not be removed. */
 void vt_job_stopped_at(struct vt_job *j, const char *name, uint64_t at);
 void vt_job_left(struct vt_job *j, const char *path);
 
-/* After an end: a short while for cleaning up.  False: the server is out of reach. */
-bool vt_job_revive(struct vt_job *j);
+/* After an end: a short while for cleaning up so many things.  False: the server is out of
+ * reach. */
+bool vt_job_revive(struct vt_job *j, size_t things);
 
 /* The same where no SFTP channel is needed for that. */
-bool vt_job_revive_connection(struct vt_job *j);
+bool vt_job_revive_connection(struct vt_job *j, size_t things);
 
 /* After an end by a lost connection: another one for a short while, without SFTP so far. */
-bool vt_job_reconnect(struct vt_job *j);
+bool vt_job_reconnect(struct vt_job *j, size_t things);
 
 /* Closes what the job has opened. */
 void vt_job_fini(struct vt_job *j);
-
-/* What all came to: the end that stopped it, or else the first single failure. */
-enum vt_rc vt_job_result(const struct vt_job *j);
 
 /* Copies a text, or stops with VT_NOMEM and returns NULL. */
 char *vt_job_copy(struct vt_job *j, const char *text);

@@ -13,8 +13,8 @@
 #ifndef VT_RSS_H
 #define VT_RSS_H
 
-#include "err.h"
-#include "io.h"
+#include "base/err.h"
+#include "base/io.h"
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -70,19 +70,12 @@ static void set_pending(struct get *g, struct pending *p, const char *name)
     vt_temp_name(name, p->temp);
 }
 
-static bool rename_new(int fd, const char *from, const char *to)
-{
-    if (renameat2(fd, from, fd, to, RENAME_NOREPLACE) == 0)
-        return true;
-    return (errno == EINVAL || errno == ENOSYS) && renameat(fd, from, fd, to) == 0;
-}
-
 static void publish(struct get *g, struct pending *p, bool is_folder)
 {
     if (p->depth < 0 || g->c->rc != VT_OK)
         return;
     int fd = g->level[p->depth].fd;
-    bool ok = is_folder ? rename_new(fd, p->temp, p->name) : renameat(fd, p->temp, fd, p->name) == 0;
+    bool ok = is_folder ? vt_rename_new(fd, p->temp, p->name) : renameat(fd, p->temp, fd, p->name) == 0;
     if (!ok)
         fail_here(g, errno);
     else

@@ -153,11 +153,12 @@ static void send_source(struct put *p, const char *source)
         vt_rss_fail(p->c, VT_INVALID, 0, "no absolute path, or too long: %s", source);
         return;
     }
-    if (stat(source, &st) < 0)
-        return;                     /* a link that leads nowhere */
-    if (S_ISREG(st.st_mode))
+    int sys = stat(source, &st) < 0 ? errno : S_ISREG(st.st_mode) || S_ISDIR(st.st_mode) ? 0 : EMEDIUMTYPE;
+    if (sys != 0)
+        vt_rss_fail_at(p->c, sys, source);      /* what is named is not left out */
+    else if (S_ISREG(st.st_mode))
         send_file(p, AT_FDCWD, source);
-    if (!S_ISDIR(st.st_mode))
+    if (sys != 0 || !S_ISDIR(st.st_mode))
         return;
     int fd = open(source, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)

@@ -8,7 +8,7 @@
 #ifndef VT_RSS_WIRE_H
 #define VT_RSS_WIRE_H
 
-#include "buf.h"
+#include "base/buf.h"
 
 #include <stdbool.h>
 #include <stdint.h>

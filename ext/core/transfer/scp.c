@@ -1,7 +1,8 @@
-/* scp.c - bytes to and from an scp on the server, and scripts for its shell. */
+/* scp.c - bytes to and from an scp on the server. */
 #include "transfer/scp.h"
 
-#include <stdarg.h>
+#include "transfer/sudo.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -19,7 +20,7 @@ enum vt_rc vt_scp_open(struct vt_scp *c, struct vt_sftp *s, const char *command)
     vt_buf_init(&c->in, 2 * IN_ROOM);
     vt_buf_init(&c->said, SAID_MAX + 1);
     s->rc = vt_ssh_channel(s->ssh, command, true, s->w, s->deadline, &c->channel, s->e);
-    return s->rc;
+    return s->rc != VT_OK ? s->rc : vt_sudo_send_password(s, c->channel);
 }
 
 /* The next command of the connection must not begin before this one has ended. */
@@ -163,110 +164,4 @@ void vt_scp_complaint(const struct vt_scp *c, const char *what, char *text, size
         at--;
     vt_show(line + at, n - at, said, sizeof said);
     snprintf(text, cap, "%s%s%s", what, said[0] != '\0' ? ": " : "", said);
-}
-
-/* ---- shell text ---- */
-
-static void add(struct vt_sftp *s, struct vt_buf *b, const char *text, size_t n)
-{
-    enum vt_rc rc = vt_buf_add(b, text, n);
-    if (rc != VT_OK)
-        vt_sftp_stop(s, rc, 0, NULL);
-}
-
-static void quote(struct vt_sftp *s, struct vt_buf *b, const char *text, size_t n)
-{
-    add(s, b, "'", 1);
-    for (size_t i = 0; i < n; i++) {
-        if (text[i] == '\'')
-            add(s, b, "'\\''", 4);
-        else
-            add(s, b, text + i, 1);
-    }
-    add(s, b, "'", 1);
-}
-
-void vt_shell_word(struct vt_sftp *s, struct vt_buf *b, const char *text)
-{
-    quote(s, b, text, strlen(text));
-}
-
-#define LETTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._"
-
-/* Length of a "~" or "~user" that begins the path; 0 if none does. */
-static size_t tilde(const char *path)
-{
-    if (path[0] != '~')
-        return 0;
-    size_t n = 1 + strspn(path + 1, LETTERS "-");
-    return path[n] == '\0' || path[n] == '/' ? n : 0;
-}
-
-static const char *begin_path(struct vt_sftp *s, struct vt_buf *b, const char *path)
-{
-    size_t n = tilde(path);
-    if (n > 0) {
-        n += path[n] == '/';
-        add(s, b, path, n);
-        return path + n;
-    }
-    if (path[0] != '/' && strncmp(path, "./", 2) != 0)
-        add(s, b, "./", 2);
-    return path;
-}
-
-void vt_shell_path(struct vt_sftp *s, struct vt_buf *b, const char *path)
-{
-    path = begin_path(s, b, path);
-    vt_shell_word(s, b, path);
-}
-
-/* In a pattern's brackets a quoted "-" is no range: what is harmless stays unquoted. */
-void vt_shell_pattern(struct vt_sftp *s, struct vt_buf *b, const char *path)
-{
-    static const char alive[] = LETTERS "/-+,:@%=*?[]!^";
-    path = begin_path(s, b, path);
-    while (*path != '\0') {
-        size_t n = strspn(path, alive);
-        add(s, b, path, n);
-        path += n;
-        n = strcspn(path, alive);
-        if (n > 0)
-            quote(s, b, path, n);
-        path += n;
-    }
-}
-
-bool vt_shell_is_pattern(const char *path)
-{
-    return strpbrk(path, "*?[") != NULL;
-}
-
-void vt_shell_addf(struct vt_sftp *s, struct vt_buf *b, const char *format, ...)
-{
-    char text[512];
-    va_list args;
-    va_start(args, format);
-    int n = vsnprintf(text, sizeof text, format, args);
-    va_end(args);
-    if (n < 0 || (size_t)n >= sizeof text)
-        vt_sftp_stop(s, VT_TOOBIG, 0, NULL);
-    else
-        add(s, b, text, (size_t)n);
-}
-
-enum vt_rc vt_shell_run(struct vt_sftp *s, const struct vt_buf *script, struct vt_buf *out,
-                        struct vt_buf *err, int *status)
-{
-    struct vt_err e = {0};
-    struct vt_ssh_exec x = {.command = "exec sh", .input = script->data, .input_len = script->len,
-                            .out = out, .err = err};
-    if (s->rc != VT_OK)
-        return s->rc;
-    enum vt_rc rc = vt_ssh_exec_run(s->ssh, &x, s->w, s->deadline, &e);
-    if (rc != VT_OK)
-        vt_sftp_stop(s, rc == VT_CHANNEL ? VT_UNSUPPORTED : rc, e.sys, e.text);
-    *status = x.status;
-    s->moved_at = vt_now();
-    return s->rc;
 }

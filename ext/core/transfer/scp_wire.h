@@ -6,7 +6,7 @@
 #ifndef VT_SCP_WIRE_H
 #define VT_SCP_WIRE_H
 
-#include "err.h"
+#include "base/err.h"
 
 #include <stdbool.h>
 #include <stddef.h>

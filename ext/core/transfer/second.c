@@ -61,7 +61,7 @@ static void on_written(void *ctx, const struct vt_sftp_op *op, const struct vt_s
 {
     struct vt_second *h = ctx;
     h->in_flight -= op->size;
-    if (r->type != VT_FXP_STATUS || r->status != VT_FX_OK) {
+    if (!vt_sftp_ok(r)) {
         vt_sftp_stop(&h->s, VT_REMOTE, 0, NULL);
         return;
     }
@@ -75,7 +75,7 @@ static void on_closed(void *ctx, const struct vt_sftp_op *op, const struct vt_sf
     struct vt_second *h = ctx;
     (void)op;
     h->is_closed = true;
-    if (r->status != VT_FX_OK)
+    if (!vt_sftp_ok(r))
         vt_sftp_stop(&h->s, VT_REMOTE, 0, NULL);
 }
 

@@ -4,9 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 
-#define VERSION 3
 #define PACKET_MAX (256 * 1024 + 1024)      /* OpenSSH's bound, and a header */
 #define OUT_MAX ((size_t)64 * 1024 * 1024)
 #define IN_ROOM (64 * 1024)
@@ -14,16 +12,7 @@
 #define PIECE 32700                         /* libssh2 cuts what it is given there */
 #define NONE UINT32_MAX
 
-#define PLAIN_SIZE (32 * 1024)              /* what every server takes */
-#define OPENSSH_READ (64 * 1024)            /* OpenSSH before it told its limits */
-#define LARGE (255 * 1024)                  /* OpenSSH's largest READ and WRITE */
-#define NEAR_IN_FLIGHT (1024 * 1024)        /* more leaves the server's cache */
-#define FAR_IN_FLIGHT (16 * 1024 * 1024)
-#define HANDLES 200                         /* of a server that does not tell how many it has */
-#define NEAR_FILES 64
-#define FAR_FILES 400
 #define LOOK_UP (50 * VT_MS)
-#define FAR (2 * VT_MS)                     /* a round trip that is worth hiding */
 
 /* ---- operations ---- */
 
@@ -113,6 +102,14 @@ void vt_sftp_rename(struct vt_sftp *s, const char *from, const char *to, vt_sftp
     vt_sftp_end(s, &p);
 }
 
+void vt_sftp_rename_new(struct vt_sftp *s, const char *from, const char *to, vt_sftp_fn fn, void *ctx)
+{
+    struct vt_packet p = vt_sftp_begin(s, VT_FXP_RENAME, fn, ctx, 0, 0);
+    vt_packet_text(&p, from);
+    vt_packet_text(&p, to);
+    vt_sftp_end(s, &p);
+}
+
 /* ---- bytes out ---- */
 
 size_t vt_sftp_queued(const struct vt_sftp *s)
@@ -167,6 +164,10 @@ static void answer(struct vt_sftp *s, struct vt_cursor c)
     }
     if (r.type == VT_FXP_STATUS) {
         r.status = vt_take_u32(&c);
+        if (c.bad) {
+            vt_sftp_stop(s, VT_PROTO, 0, "the SFTP server sent a damaged status");
+            return;
+        }
         r.message = c.p < c.end ? vt_take_bytes(&c) : (struct vt_span){c.p, 0};
     }
     r.body = c;
@@ -185,8 +186,6 @@ static void no_packet(struct vt_sftp *s)
     vt_sftp_stop(s, VT_PROTO, 0, text);
 }
 
-static void take_version(struct vt_sftp *s, struct vt_cursor c);
-
 static void dispatch(struct vt_sftp *s)
 {
     while (s->rc == VT_OK && s->in_at < s->in.len) {
@@ -204,7 +203,7 @@ static void dispatch(struct vt_sftp *s)
         if (s->is_ready)
             answer(s, c);
         else
-            take_version(s, c);
+            vt_sftp_take_version(s, c);
     }
 }
 
@@ -285,7 +284,9 @@ void vt_sftp_pause(struct vt_sftp *s, bool moved, uint64_t received_before)
 enum vt_rc vt_sftp_turn(struct vt_sftp *s)
 {
     uint64_t before = vt_ssh_received(s->ssh);
-    bool moved = false;
+    size_t in_at = s->in_at;
+    dispatch(s);                    /* what had come when all was stopped, and is wanted again */
+    bool moved = s->in_at != in_at;
     vt_ssh_pass(s->ssh);
     push(s, &moved);
     pull(s, &moved);
@@ -293,95 +294,7 @@ enum vt_rc vt_sftp_turn(struct vt_sftp *s)
     return s->rc;
 }
 
-/* ---- opening ---- */
-
-static void take_version(struct vt_sftp *s, struct vt_cursor c)
-{
-    unsigned type = vt_take_u8(&c);
-    uint32_t version = vt_take_u32(&c);
-    if (c.bad || type != VT_FXP_VERSION || version < VERSION) {
-        vt_sftp_stop(s, c.bad || type != VT_FXP_VERSION ? VT_PROTO : VT_UNSUPPORTED, 0,
-                     "the server does not speak SFTP version 3");
-        return;
-    }
-    while (c.p < c.end && !c.bad) {
-        struct vt_span name = vt_take_bytes(&c), value = vt_take_bytes(&c);
-        (void)value;
-        s->has_posix_rename |= vt_span_is(name, "posix-rename@openssh.com");
-        s->has_expand_path |= vt_span_is(name, "expand-path@openssh.com");
-        s->has_limits |= vt_span_is(name, "limits@openssh.com");
-    }
-    s->is_ready = true;
-}
-
-static uint32_t at_most(uint64_t told, uint32_t most)
-{
-    return told > 0 && told < most ? (uint32_t)told : most;
-}
-
-/* How many files may be open on both sides. */
-static void allow_files(struct vt_sftp *s, uint32_t most)
-{
-    struct rlimit own;
-    if (getrlimit(RLIMIT_NOFILE, &own) == 0 && own.rlim_cur / 4 < most)
-        most = own.rlim_cur < 16 ? 4 : (uint32_t)(own.rlim_cur / 4);
-    s->files_max = most;
-}
-
-/* Returns how many files the server may have open. */
-static uint32_t take_limits(struct vt_sftp *s, struct vt_cursor c)
-{
-    uint64_t packet = vt_take_u64(&c), read = vt_take_u64(&c), write = vt_take_u64(&c);
-    uint64_t handles = vt_take_u64(&c);
-    if (c.bad || packet < PLAIN_SIZE)
-        return HANDLES;
-    s->read_max = at_most(read, LARGE);
-    s->write_max = at_most(write, LARGE);
-    return at_most(handles > 8 ? handles - 4 : 0, FAR_FILES);
-}
-
-/* The answer to the first request: its time tells how far the server is. */
-static void on_first(void *ctx, const struct vt_sftp_op *op, const struct vt_sftp_reply *r)
-{
-    struct vt_sftp *s = ctx;
-    (void)op;
-    bool far = vt_now() - s->asked_at > FAR;
-    uint32_t handles = r->type == VT_FXP_EXTENDED_REPLY ? take_limits(s, r->body) : HANDLES;
-    s->in_flight_max = far ? FAR_IN_FLIGHT : NEAR_IN_FLIGHT;
-    allow_files(s, at_most(handles, far ? FAR_FILES : NEAR_FILES));
-}
-
-/* Asks for the server's limits, if it tells them, and goes on: what is asked next need not
- * wait for that round trip. */
-static void measure(struct vt_sftp *s)
-{
-    s->asked_at = vt_now();
-    if (s->has_limits) {
-        struct vt_packet p = vt_sftp_begin(s, VT_FXP_EXTENDED, on_first, s, 0, 0);
-        vt_packet_text(&p, "limits@openssh.com");
-        vt_sftp_end(s, &p);
-    } else {
-        vt_sftp_ask(s, VT_FXP_REALPATH, ".", on_first, s);
-    }
-}
-
-static enum vt_rc greet(struct vt_sftp *s)
-{
-    /* INIT has the version where others have their id. */
-    struct vt_packet p = vt_packet_begin(&s->out, VT_FXP_INIT, VERSION);
-    vt_sftp_end(s, &p);
-    while (!s->is_ready && vt_sftp_turn(s) == VT_OK)
-        ;
-    if (s->rc == VT_EOF && !s->is_ready)
-        s->rc = vt_fail(s->e, VT_UNSUPPORTED, VT_STAGE_TRANSFER, 0,
-                        "the server has no SFTP: its subsystem ended at once");
-    bool is_openssh = s->has_posix_rename;
-    s->read_max = is_openssh ? OPENSSH_READ : PLAIN_SIZE;
-    s->write_max = is_openssh ? LARGE : PLAIN_SIZE;
-    s->in_flight_max = NEAR_IN_FLIGHT;
-    allow_files(s, NEAR_FILES);
-    return s->rc;
-}
+/* ---- beginning and end ---- */
 
 void vt_sftp_init(struct vt_sftp *s, struct vt_ssh *ssh, vt_time stall, struct vt_waiter *w,
                   vt_time deadline, struct vt_err *e)
@@ -390,27 +303,6 @@ void vt_sftp_init(struct vt_sftp *s, struct vt_ssh *ssh, vt_time stall, struct v
                           .op_free = NONE, .moved_at = vt_now()};
     vt_buf_init(&s->out, OUT_MAX);
     vt_buf_init(&s->in, IN_MAX);
-}
-
-/* Another command is to follow. */
-static void settle(struct vt_sftp *s)
-{
-    enum vt_rc rc = vt_ssh_channel_settle(s->ssh, s->channel, s->w, s->deadline);
-    if (rc == VT_INTR || rc == VT_CLOSED)
-        s->rc = vt_fail(s->e, rc, VT_STAGE_TRANSFER, 0, NULL);
-}
-
-enum vt_rc vt_sftp_open(struct vt_sftp *s)
-{
-    s->rc = vt_ssh_channel(s->ssh, "sftp", false, s->w, s->deadline, &s->channel, s->e);
-    if (s->rc != VT_OK)
-        return s->rc;
-    libssh2_channel_handle_extended_data2(s->channel, LIBSSH2_CHANNEL_EXTENDED_DATA_IGNORE);
-    if (greet(s) == VT_OK)
-        measure(s);
-    else if (s->rc == VT_UNSUPPORTED)
-        settle(s);
-    return s->rc;
 }
 
 void vt_sftp_close(struct vt_sftp *s)
@@ -425,6 +317,19 @@ void vt_sftp_close(struct vt_sftp *s)
 
 /* ---- after the end ---- */
 
+/* What was not sent is never answered.  The rest of a packet that was begun must follow. */
+static void drop_unsent(struct vt_sftp *s)
+{
+    size_t keep = s->out_at > s->out_packet ? s->out_packet + packet_at(s, s->out_packet) : s->out_at;
+    for (size_t at = keep; at < s->out.len; at += packet_at(s, at)) {
+        struct vt_cursor c = vt_cursor_of(s->out.data + at + 5, 4);
+        uint32_t id = vt_take_u32(&c);
+        if (id < s->op_count && s->ops[id].fn != NULL)
+            free_op(s, id);
+    }
+    s->out.len = keep;
+}
+
 bool vt_sftp_revive(struct vt_sftp *s, struct vt_waiter *w, vt_time deadline)
 {
     if (s->channel == NULL || !s->is_ready || s->rc == VT_EOF || s->rc == VT_IO || s->rc == VT_PROTO)
@@ -432,10 +337,7 @@ bool vt_sftp_revive(struct vt_sftp *s, struct vt_waiter *w, vt_time deadline)
     for (uint32_t i = 0; i < s->op_count; i++)
         if (s->ops[i].fn != NULL)
             s->ops[i].fn = ignore;
-    if (s->out_at > s->out_packet)
-        s->out.len = s->out_packet + packet_at(s, s->out_packet);   /* its rest must follow */
-    else
-        s->out.len = s->out_at;
+    drop_unsent(s);
     s->rc = VT_OK;
     s->e = NULL;                    /* the first failure is the one to tell */
     s->w = w;
@@ -450,4 +352,16 @@ bool vt_sftp_is(struct vt_sftp *s, const struct vt_sftp_reply *reply, enum vt_fx
         return true;
     vt_sftp_stop(s, VT_PROTO, 0, "the SFTP server gave an answer of the wrong kind");
     return false;
+}
+
+void vt_sftp_take_real(const struct vt_sftp_reply *reply, char real[4096])
+{
+    struct vt_cursor c = reply->body;
+    memset(real, 0, 4096);
+    if (reply->type != VT_FXP_NAME)
+        return;
+    (void)vt_take_u32(&c);
+    struct vt_span text = vt_take_bytes(&c);
+    if (!c.bad && text.n < 4096)
+        memcpy(real, text.p, text.n);
 }

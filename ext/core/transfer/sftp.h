@@ -27,8 +27,14 @@ struct vt_sftp_op {
     uint32_t next_free;
 };
 
+/* How the server's side is root; see sudo.h. */
+enum vt_sudo { VT_SUDO_NO, VT_SUDO_ROOT, VT_SUDO_FREE, VT_SUDO_ASKED };
+
 struct vt_sftp {
     struct vt_ssh *ssh;
+    bool wants_sudo;
+    enum vt_sudo sudo;
+    const char *sudo_password;      /* borrowed; NULL: none */
     LIBSSH2_CHANNEL *channel;
     struct vt_waiter *w;
     vt_time deadline, stall, moved_at, looked_up_at;
@@ -42,7 +48,7 @@ struct vt_sftp {
     struct vt_sftp_op *ops;
     uint32_t op_count, op_free, outstanding;
 
-    bool has_posix_rename, has_expand_path, has_limits;
+    bool has_posix_rename, has_expand_path, has_limits, has_fsync;
     uint32_t read_max, write_max;   /* bytes in one READ and WRITE */
     uint32_t in_flight_max;         /* bytes asked for or sent and not answered */
     uint32_t files_max;             /* files and folders open at once */
@@ -58,6 +64,8 @@ void vt_sftp_init(struct vt_sftp *s, struct vt_ssh *ssh, vt_time stall, struct v
  * first answer has come. */
 enum vt_rc vt_sftp_open(struct vt_sftp *s) VT_MUST_CHECK;
 void vt_sftp_close(struct vt_sftp *s);      /* accepts zeroed */
+/* The server's first packet. */
+void vt_sftp_take_version(struct vt_sftp *s, struct vt_cursor c);
 
 /* Begins a request: add its fields, then vt_sftp_end.  A failure shows in s->rc. */
 struct vt_packet vt_sftp_begin(struct vt_sftp *s, enum vt_fxp type, vt_sftp_fn fn, void *ctx,
@@ -69,8 +77,9 @@ void vt_sftp_ask(struct vt_sftp *s, enum vt_fxp type, const char *path, vt_sftp_
 void vt_sftp_ask_handle(struct vt_sftp *s, enum vt_fxp type, const void *handle, size_t n, vt_sftp_fn fn,
                         void *ctx);
 
-/* The same path renamed over another, atomically where the server can. */
+/* A path renamed over another, atomically where the server can; or where nothing is. */
 void vt_sftp_rename(struct vt_sftp *s, const char *from, const char *to, vt_sftp_fn fn, void *ctx);
+void vt_sftp_rename_new(struct vt_sftp *s, const char *from, const char *to, vt_sftp_fn fn, void *ctx);
 
 /* Sends and receives once, waiting if nothing moved; calls the functions of what was
  * answered.  Returns s->rc. */
@@ -89,6 +98,15 @@ void vt_sftp_stop(struct vt_sftp *s, enum vt_rc rc, int sys, const char *text);
 /* After an end that was not the connection's: forgets what is queued or not answered, so
  * that what is left behind can be removed until the deadline, undisturbed by signals. */
 bool vt_sftp_revive(struct vt_sftp *s, struct vt_waiter *w, vt_time deadline);
+
+/* The path in an answer to REALPATH, or "". */
+void vt_sftp_take_real(const struct vt_sftp_reply *reply, char real[4096]);
+
+/* A STATUS that says all is well.  Other answers have no status, and so are none. */
+static inline bool vt_sftp_ok(const struct vt_sftp_reply *reply)
+{
+    return reply->type == VT_FXP_STATUS && reply->status == VT_FX_OK;
+}
 
 /* An answer of another kind than it should be: protocol error. */
 bool vt_sftp_is(struct vt_sftp *s, const struct vt_sftp_reply *reply, enum vt_fxp type);

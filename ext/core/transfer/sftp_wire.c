@@ -3,7 +3,6 @@
 
 #include <string.h>
 
-#define MODE_AND_TIMES (VT_ATTR_MODE | VT_ATTR_TIMES)
 #define ATTR_EXTENDED 0x80000000u
 
 /* ---- building ---- */
@@ -12,14 +11,6 @@ static void put(struct vt_packet *p, const void *data, size_t n)
 {
     if (p->rc == VT_OK)
         p->rc = vt_buf_add(p->b, data, n);
-}
-
-static void store_u32(unsigned char *to, uint32_t n)
-{
-    to[0] = (unsigned char)(n >> 24);
-    to[1] = (unsigned char)(n >> 16);
-    to[2] = (unsigned char)(n >> 8);
-    to[3] = (unsigned char)n;
 }
 
 struct vt_packet vt_packet_begin(struct vt_buf *b, enum vt_fxp type, uint32_t id)
@@ -35,7 +26,7 @@ struct vt_packet vt_packet_begin(struct vt_buf *b, enum vt_fxp type, uint32_t id
 void vt_packet_u32(struct vt_packet *p, uint32_t n)
 {
     unsigned char bytes[4];
-    store_u32(bytes, n);
+    vt_put_u32(bytes, n);
     put(p, bytes, sizeof bytes);
 }
 
@@ -58,7 +49,13 @@ void vt_packet_text(struct vt_packet *p, const char *text)
 
 void vt_packet_attrs(struct vt_packet *p, const struct vt_attrs *a)
 {
-    vt_packet_u32(p, a->flags & MODE_AND_TIMES);
+    vt_packet_u32(p, a->flags & ~ATTR_EXTENDED);
+    if (a->flags & VT_ATTR_SIZE)
+        vt_packet_u64(p, a->size);
+    if (a->flags & VT_ATTR_IDS) {
+        vt_packet_u32(p, a->uid);
+        vt_packet_u32(p, a->gid);
+    }
     if (a->flags & VT_ATTR_MODE)
         vt_packet_u32(p, a->mode);
     if (a->flags & VT_ATTR_TIMES) {
@@ -79,61 +76,20 @@ void vt_packet_filled(struct vt_packet *p, size_t n)
 {
     if (p->rc != VT_OK)
         return;
-    store_u32((unsigned char *)p->b->data + p->b->len - 4, (uint32_t)n);
+    vt_put_u32((unsigned char *)p->b->data + p->b->len - 4, (uint32_t)n);
     p->b->len += n;
 }
 
 enum vt_rc vt_packet_end(struct vt_packet *p)
 {
     if (p->rc == VT_OK)
-        store_u32((unsigned char *)p->b->data + p->start, (uint32_t)(p->b->len - p->start - 4));
+        vt_put_u32((unsigned char *)p->b->data + p->start, (uint32_t)(p->b->len - p->start - 4));
     else
         p->b->len = p->start;
     return p->rc;
 }
 
 /* ---- parsing ---- */
-
-struct vt_cursor vt_cursor_of(const void *data, size_t n)
-{
-    return (struct vt_cursor){.p = data, .end = (const unsigned char *)data + n};
-}
-
-static const unsigned char *take(struct vt_cursor *c, size_t n)
-{
-    if (c->bad || n > (size_t)(c->end - c->p)) {
-        c->bad = true;
-        return NULL;
-    }
-    const unsigned char *at = c->p;
-    c->p += n;
-    return at;
-}
-
-unsigned vt_take_u8(struct vt_cursor *c)
-{
-    const unsigned char *p = take(c, 1);
-    return p != NULL ? *p : 0;
-}
-
-uint32_t vt_take_u32(struct vt_cursor *c)
-{
-    const unsigned char *p = take(c, 4);
-    return p == NULL ? 0 : (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
-}
-
-uint64_t vt_take_u64(struct vt_cursor *c)
-{
-    uint64_t high = vt_take_u32(c);
-    return high << 32 | vt_take_u32(c);
-}
-
-struct vt_span vt_take_bytes(struct vt_cursor *c)
-{
-    uint32_t n = vt_take_u32(c);
-    const unsigned char *p = take(c, n);
-    return p == NULL ? (struct vt_span){(const unsigned char *)"", 0} : (struct vt_span){p, n};
-}
 
 static void skip_extended(struct vt_cursor *c)
 {
@@ -163,11 +119,6 @@ struct vt_attrs vt_take_attrs(struct vt_cursor *c)
     return a;
 }
 
-bool vt_span_is(struct vt_span s, const char *text)
-{
-    return s.n == strlen(text) && memcmp(s.p, text, s.n) == 0;
-}
-
 enum vt_rc vt_packet_length(const void *data, size_t n, size_t max, size_t *length)
 {
     struct vt_cursor c = vt_cursor_of(data, n);
@@ -193,6 +144,7 @@ const char *vt_fx_text(uint32_t status)
         [VT_FX_PERMISSION_DENIED] = "permission denied", [VT_FX_FAILURE] = "failure",
         [VT_FX_BAD_MESSAGE] = "bad message", [VT_FX_NO_CONNECTION] = "no connection",
         [VT_FX_CONNECTION_LOST] = "connection lost", [VT_FX_OP_UNSUPPORTED] = "operation unsupported",
+        [VT_FX_FILE_ALREADY_EXISTS] = "the file is there already",
     };
-    return status < sizeof texts / sizeof *texts ? texts[status] : "unknown status";
+    return status < sizeof texts / sizeof *texts && texts[status] != NULL ? texts[status] : "unknown status";
 }

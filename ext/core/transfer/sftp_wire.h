@@ -1,15 +1,12 @@
 /* sftp_wire.h - packets of SFTP version 3 (draft-ietf-secsh-filexfer-02), built and parsed.
  *
- * Building appends to a buffer; the first failure sticks until the packet's end.  Parsing
- * takes spans of the input; what is not there reads as nothing and marks the cursor bad.
+ * Building appends to a buffer; the first failure sticks until the packet's end.  Parsing is
+ * base/wire.h's.
  */
 #ifndef VT_SFTP_WIRE_H
 #define VT_SFTP_WIRE_H
 
-#include "buf.h"
-
-#include <stdbool.h>
-#include <stdint.h>
+#include "base/wire.h"
 
 enum vt_fxp {
     VT_FXP_INIT = 1, VT_FXP_VERSION = 2, VT_FXP_OPEN = 3, VT_FXP_CLOSE = 4, VT_FXP_READ = 5,
@@ -24,7 +21,7 @@ enum vt_fxp {
 enum vt_fx {
     VT_FX_OK = 0, VT_FX_EOF = 1, VT_FX_NO_SUCH_FILE = 2, VT_FX_PERMISSION_DENIED = 3,
     VT_FX_FAILURE = 4, VT_FX_BAD_MESSAGE = 5, VT_FX_NO_CONNECTION = 6, VT_FX_CONNECTION_LOST = 7,
-    VT_FX_OP_UNSUPPORTED = 8,
+    VT_FX_OP_UNSUPPORTED = 8, VT_FX_FILE_ALREADY_EXISTS = 11,      /* of version 6, but used */
 };
 
 enum { VT_FXF_READ = 1, VT_FXF_WRITE = 2, VT_FXF_CREAT = 8, VT_FXF_TRUNC = 16, VT_FXF_EXCL = 32 };
@@ -50,7 +47,7 @@ void vt_packet_u32(struct vt_packet *p, uint32_t n);
 void vt_packet_u64(struct vt_packet *p, uint64_t n);
 void vt_packet_bytes(struct vt_packet *p, const void *data, size_t n);     /* a string, with its length */
 void vt_packet_text(struct vt_packet *p, const char *text);
-void vt_packet_attrs(struct vt_packet *p, const struct vt_attrs *a);       /* never size or ids */
+void vt_packet_attrs(struct vt_packet *p, const struct vt_attrs *a);
 
 /* Room for n bytes to be filled in by the caller, who then says how many there are: at
  * most n.  NULL: see p->rc. */
@@ -62,17 +59,7 @@ enum vt_rc vt_packet_end(struct vt_packet *p) VT_MUST_CHECK;
 
 /* ---- parsing ---- */
 
-struct vt_span { const unsigned char *p; size_t n; };
-struct vt_cursor { const unsigned char *p, *end; bool bad; };
-
-struct vt_cursor vt_cursor_of(const void *data, size_t n);
-unsigned vt_take_u8(struct vt_cursor *c);
-uint32_t vt_take_u32(struct vt_cursor *c);
-uint64_t vt_take_u64(struct vt_cursor *c);
-struct vt_span vt_take_bytes(struct vt_cursor *c);
 struct vt_attrs vt_take_attrs(struct vt_cursor *c);
-
-bool vt_span_is(struct vt_span s, const char *text);
 
 /* How long the first packet in n bytes is, its length field included: VT_AGAIN if it is
  * not all there, VT_PROTO if it is empty or longer than max. */

@@ -28,6 +28,14 @@ struct vt_transfer_options {
     enum vt_engine engine;          /* ANY: SFTP if the server has it, else SCP */
     bool keep_times;                /* access and modification times, too; modes always */
     bool verify;                    /* checksums on both sides before a file gets its name */
+    bool sparse;                    /* leave out holes, and on the way down zeros */
+    bool sync;                      /* each file is on the disk before it gets its name */
+    bool parents;                   /* make the folders that the target is to be in */
+    bool in_place;                  /* uploads: write into what is there, for what can't be replaced */
+    bool is_name;                   /* uploads: the target is a file's name, no folder to go into */
+    int mode, uid, gid;             /* uploads: what files get, whatever they replace; -1: as usual */
+    bool sudo;                      /* the server's side as root */
+    const char *sudo_password;      /* if sudo asks for one; NULL: none */
     bool keep_links;                /* symbolic links as such; else what they lead to */
     double stall;                   /* seconds without a byte moving: VT_TIMEOUT; 0: no bound */
     /* Called at most ten times a second, and at the end, without any lock: a file's name,
@@ -37,6 +45,8 @@ struct vt_transfer_options {
     void *ctx;
 };
 
+#define VT_LEFT_NAMES 8
+
 struct vt_transfer_result {
     const char *engine;             /* that did it, or tried: "sftp", "scp" */
     uint64_t files, folders, links; /* that were finished */
@@ -44,7 +54,8 @@ struct vt_transfer_result {
     uint64_t failures;              /* files and folders that failed alone */
     char failed[1024];              /* the first of them, or the one that the end came at */
     uint64_t failed_at;             /* its bytes that had been moved */
-    char left[512];                 /* a temporary name that could not be removed, or "" */
+    uint64_t left_count;            /* temporary names that could not be removed, */
+    char left[VT_LEFT_NAMES][512];  /* and the first of them */
 };
 
 /* Uploads and downloads, on channels of the connection's own.  *r is always set.

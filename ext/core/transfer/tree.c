@@ -13,16 +13,22 @@
 
 /* ---- names ---- */
 
-void vt_temp_name(const char *name, char out[256])
+void vt_random_letters(char out[9])
 {
     static const char digits[] = "abcdefghijklmnopqrstuvwxyz234567";
     unsigned char random[8];
-    char tail[sizeof random + 1] = "";
     if (getrandom(random, sizeof random, 0) != (ssize_t)sizeof random)
         memset(random, getpid() & 0xff, sizeof random);
     for (size_t i = 0; i < sizeof random; i++)
-        tail[i] = digits[random[i] % 32];
-    snprintf(out, 256, ".%.240s.vt-%s", name, tail);
+        out[i] = digits[random[i] % 32];
+    out[sizeof random] = '\0';
+}
+
+void vt_temp_name(const char *name, char out[256])
+{
+    char letters[9];
+    vt_random_letters(letters);
+    snprintf(out, 256, ".%.236s.vt-%s", name, letters);
 }
 
 static size_t without_slashes(const char *path)
@@ -59,29 +65,6 @@ char *vt_path_name(const char *path)
 
 /* ---- below a folder ---- */
 
-int vt_tree_open(int top, const char *path)
-{
-    int fd = openat(top, ".", FOLDER_FLAGS);
-    while (fd >= 0 && *path != '\0') {
-        char part[256];
-        size_t n = strcspn(path, "/");
-        if (n >= sizeof part) {
-            close(fd);
-            errno = ENAMETOOLONG;
-            return -1;
-        }
-        memcpy(part, path, n);
-        part[n] = '\0';
-        path += n + (path[n] == '/');
-        int next = openat(fd, part, FOLDER_FLAGS);
-        int sys = errno;
-        close(fd);
-        errno = sys;
-        fd = next;
-    }
-    return fd;
-}
-
 static bool remove_below(int folder, const char *name, int depth);
 
 static bool is_dots(const char *name)
@@ -97,9 +80,12 @@ static bool empty(int fd, int depth)
         return false;
     }
     bool ok = true;
-    for (struct dirent *d; (d = readdir(dir)) != NULL; )
+    struct dirent *d;
+    (void)!fchmod(fd, 0700);        /* it may have got its own mode, which forbids this */
+    while (errno = 0, (d = readdir(dir)) != NULL)
         if (!is_dots(d->d_name))
             ok = remove_below(dirfd(dir), d->d_name, depth + 1) && ok;
+    ok = ok && errno == 0;
     closedir(dir);
     return ok;
 }
@@ -123,6 +109,28 @@ bool vt_tree_remove(int folder, const char *name)
 
 /* ---- the target of a download ---- */
 
+/* Where a link leads that leads to nothing: what is made there is made in its place.  Other
+ * paths are as they were. */
+static const char *end_of_links(const char *path, char end[4096])
+{
+    struct stat st;
+    char to[4096];
+    for (int i = 0; i < 40 && lstat(path, &st) == 0 && S_ISLNK(st.st_mode) && stat(path, &st) < 0; i++) {
+        ssize_t n = readlink(path, to, sizeof to - 1);
+        const char *slash = strrchr(path, '/');
+        if (n <= 0)
+            return path;
+        to[n] = '\0';
+        size_t folder = to[0] == '/' || slash == NULL ? 0 : (size_t)(slash - path) + 1;
+        if (folder + (size_t)n >= 4096)
+            return path;
+        memmove(end, path, folder); /* path may be end itself */
+        memcpy(end + folder, to, (size_t)n + 1);
+        path = end;
+    }
+    return path;
+}
+
 enum vt_rc vt_target_open(struct vt_target *t, const char *path)
 {
     struct stat st;
@@ -130,6 +138,8 @@ enum vt_rc vt_target_open(struct vt_target *t, const char *path)
     *t = (struct vt_target){.fd = -1};
     if (path[0] == '\0')
         path = ".";
+    char end[4096];
+    path = end_of_links(path, end);
     t->exists = stat(path, &st) == 0;
     if (t->exists && S_ISDIR(st.st_mode)) {
         t->fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -237,9 +247,14 @@ static bool is_loop(const struct vt_walk *walk, const struct stat *st)
     return false;
 }
 
-/* Looks at the entry and, if it is a folder, opens it: what follows is in it. */
-static int look(struct vt_walk *walk, struct vt_entry *e)
+/* Looks at the entry and, if it is a folder, opens it: what follows is in it.  A file needs no
+ * look: whoever opens it has one. */
+static int look(struct vt_walk *walk, struct vt_entry *e, unsigned char type)
 {
+    if (type == DT_REG) {
+        e->kind = VT_ENTRY_FILE;
+        return 0;
+    }
     int flags = walk->follow ? 0 : AT_SYMLINK_NOFOLLOW;
     if (fstatat(e->folder_fd, e->name, &e->st, flags) < 0)
         return errno;
@@ -277,19 +292,36 @@ static bool set_path(struct vt_walk *walk, const char *name)
     return true;
 }
 
+/* The folder that was read is at its end; or, with errno, it can't be read on: what is
+ * missing of it is an entry that failed, under the folder's own name. */
+static bool end_folder(struct vt_walk *walk, struct vt_entry *entry)
+{
+    int sys = errno;
+    walk->path_len = walk->level[walk->depth - 1].path_len;
+    walk->path[walk->path_len] = '\0';
+    leave(walk);
+    if (sys == 0)
+        return false;
+    *entry = (struct vt_entry){.kind = VT_ENTRY_FAILED, .path = walk->path, .name = walk->path,
+                                   .folder_fd = -1, .sys = sys};
+    return true;
+}
+
 bool vt_walk_next(struct vt_walk *walk, struct vt_entry *entry)
 {
     while (walk->depth > 0) {
         DIR *dir = walk->level[walk->depth - 1].dir;
+        errno = 0;
         struct dirent *d = readdir(dir);
         if (d == NULL) {
-            leave(walk);
+            if (end_folder(walk, entry))
+                return true;
             continue;
         }
         if (is_dots(d->d_name))
             continue;
         *entry = (struct vt_entry){.path = walk->path, .name = d->d_name, .folder_fd = dirfd(dir)};
-        entry->sys = set_path(walk, d->d_name) ? look(walk, entry) : ENAMETOOLONG;
+        entry->sys = set_path(walk, d->d_name) ? look(walk, entry, d->d_type) : ENAMETOOLONG;
         if (entry->sys != 0)
             entry->kind = VT_ENTRY_FAILED;
         return true;

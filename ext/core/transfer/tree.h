@@ -6,7 +6,7 @@
 #ifndef VT_TREE_H
 #define VT_TREE_H
 
-#include "err.h"
+#include "base/err.h"
 
 #include <dirent.h>
 #include <stdbool.h>
@@ -16,7 +16,10 @@
 
 #define VT_TREE_DEPTH 100
 
-/* A temporary name beside name: ".NAME.vt-XXXXXXXX", cut to 255 bytes. */
+/* Eight letters by chance. */
+void vt_random_letters(char out[9]);
+
+/* A temporary name beside name: ".NAME.vt-XXXXXXXX", cut so that four bytes more fit. */
 void vt_temp_name(const char *name, char out[256]);
 
 /* Splits a path into its folder ("." if it names none; malloc'ed) and its last part, which
@@ -25,9 +28,6 @@ enum vt_rc vt_path_split(const char *path, char **folder, char **name) VT_MUST_C
 
 /* The last part of a path, malloc'ed; "" for one that ends in ".", ".." or is "/" only. */
 char *vt_path_name(const char *path);
-
-/* Opens the folder below top along a path of names ("" is top itself); -1 and errno. */
-int vt_tree_open(int top, const char *path);
 
 /* Removes a file, or a folder with all in it, below a folder; links are removed, never
  * followed.  False: something is left, errno. */
@@ -61,7 +61,7 @@ struct vt_entry {
     const char *path;               /* below the walk's top: "a/b" */
     const char *name;               /* its last part, in folder_fd */
     int folder_fd;
-    struct stat st;                 /* of what a followed link leads to */
+    struct stat st;                 /* of a folder, also one that a followed link leads to */
     int sys;                        /* FAILED: errno; EMEDIUMTYPE: no regular file */
 };
 

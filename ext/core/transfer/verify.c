@@ -1,27 +1,14 @@
 /* verify.c - sums of files on both sides. */
 #include "transfer/verify.h"
 
-#include "transfer/scp.h"
+#include "transfer/scripts.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
-#define SCRIPT_MAX (16 * 1024 * 1024)
 #define DIGITS (2 * VT_SHA256_SIZE)
-
-/* The first program that knows the sum of nothing.  Names never reach it: what it prints
- * would depend on them. */
-static const char functions[] =
-    "LC_ALL=C\n"
-    "empty=e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\n"
-    "for program in sha256sum 'busybox sha256sum' 'shasum -a 256' 'sha256 -q' 'openssl dgst -sha256 -r'; do\n"
-    " case $($program </dev/null 2>/dev/null) in $empty*) break;; esac\n"
-    " program=\n"
-    "done\n"
-    "[ -n \"$program\" ] || exit 9\n"
-    "sum() { $program <\"$1\" || echo unreadable; }\n";
 
 static void take_sum(struct vt_check *check, const char *line, size_t n)
 {
@@ -45,27 +32,22 @@ static void take_sums(struct vt_check *list, const struct vt_buf *out)
 
 enum vt_rc vt_verify(struct vt_sftp *s, struct vt_check *list)
 {
-    struct vt_buf script, out, err;
+    struct vt_script script;
+    struct vt_buf out, err;
     int status = -1;
-    vt_buf_init(&script, SCRIPT_MAX);
+    vt_script_init(&script);
     vt_buf_init(&out, 1024 * 1024);
     vt_buf_init(&err, 1024 * 1024);
-    if (vt_buf_add(&script, functions, sizeof functions - 1) != VT_OK)
-        vt_sftp_stop(s, VT_NOMEM, 0, NULL);
-    for (const struct vt_check *check = list; check != NULL; check = check->next) {
-        vt_shell_addf(s, &script, "sum %s", check->path[0] != '/' ? "./" : "");
-        vt_shell_word(s, &script, check->path);
-        vt_shell_addf(s, &script, "\n");
-    }
+    vt_script_sums(&script);
+    for (const struct vt_check *check = list; check != NULL; check = check->next)
+        vt_script_sum(&script, check->path);
     if (vt_shell_run(s, &script, &out, &err, &status) == VT_OK) {
         if (status == 9 || status == 127)
             vt_sftp_stop(s, VT_UNSUPPORTED, 0, "the server has no program for SHA-256 sums");
-        else if (vt_buf_add(&out, "", 1) != VT_OK)
-            vt_sftp_stop(s, VT_TOOBIG, 0, NULL);
         else
             take_sums(list, &out);
     }
-    vt_buf_fini(&script);
+    vt_script_fini(&script);
     vt_buf_fini(&out);
     vt_buf_fini(&err);
     return s->rc;

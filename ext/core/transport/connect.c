@@ -1,11 +1,8 @@
-/* connect.c - connections: one after another over a host's addresses, or a few side by
- * side until a server speaks.
+/* connect.c - one connection, over a host's addresses: Happy Eyeballs (RFC 8305).
  *
- * All are kept in a table of slots.  Until some address has accepted, the addresses have
+ * All tries are kept in a table of slots.  Until some address has accepted, the addresses have
  * their turns, the next one as soon as one fails or after a fifth of a second; then that
- * address is the only one.  When hedging, a slot whose peer is silent is given up after
- * SILENCE, so that a guest which has just come up is asked by a fresh connection within a
- * fifth of a second; the first slot alone is patient, for a server that is slow to speak.
+ * address is the only one.
  */
 #include "transport/connect.h"
 
@@ -19,10 +16,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#define SLOTS 5                     /* servers drop further unauthenticated ones after 5 or 10 */
+#define SLOTS 5
 #define STAGGER (200 * VT_MS)       /* between connections */
-#define SILENCE (800 * VT_MS)       /* a silent connection is given up: four, one every 200 ms */
-#define PATIENCE (4 * VT_SEC)       /* the patient one, or a quarter of the time so far */
 #define OTHER_TALK (2 * VT_SEC)     /* lines may stand before the version string (RFC 4253, 4.2) */
 #define HEAD_MAX (16 * 1024)
 
@@ -41,12 +36,11 @@ struct race {
     struct vt_addresses hosts;
     struct slot slots[SLOTS];
     struct vt_waiter *w;
-    vt_time deadline, began, last_open;
-    bool hedge;
+    vt_time deadline, last_open;
     const char *greeting;           /* for SSH: then the peer's is waited for; else NULL */
     int next;                       /* address whose turn it is */
     int good;                       /* index of an address that has accepted, or -1 */
-    int tries, hang_ups;
+    int tries;
     int sys;                        /* errno of the last connection that failed */
     struct slot *winner;
     struct vt_err *e;
@@ -60,11 +54,6 @@ static void drop(struct slot *s)
         close(s->fd);
     s->state = FREE;
     vt_buf_fini(&s->head);
-}
-
-static bool is_patient(const struct race *r, const struct slot *s)
-{
-    return s == &r->slots[0];
 }
 
 static int open_count(const struct race *r)
@@ -90,14 +79,13 @@ static enum vt_rc no_way(struct race *r)
 
 /* ---- opening ---- */
 
-static int start_connect(const struct vt_addresses *hosts, int address)
+int vt_connect_start(const struct sockaddr *to, socklen_t len)
 {
-    const struct sockaddr *to = (const struct sockaddr *)&hosts->list[address];
     int one = 1, fd = socket(to->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
         return -1;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    if (connect(fd, to, hosts->len[address]) == 0 || errno == EINPROGRESS || errno == EINTR)
+    if (connect(fd, to, len) == 0 || errno == EINPROGRESS || errno == EINTR)
         return fd;
     int sys = errno;
     close(fd);
@@ -118,7 +106,7 @@ static void open_one(struct race *r, struct slot *s)
 {
     s->address = whose_turn(r);
     s->since = r->last_open = vt_now();
-    s->fd = start_connect(&r->hosts, s->address);
+    s->fd = vt_connect_start((const struct sockaddr *)&r->hosts.list[s->address], r->hosts.len[s->address]);
     r->tries++;
     if (s->fd < 0) {
         r->sys = errno;
@@ -140,9 +128,7 @@ static vt_time next_open(const struct race *r)
 {
     if (r->tries == 0 || (open_count(r) == 0 && has_untried(r)))
         return 0;
-    if (r->hedge || has_untried(r))
-        return r->last_open + STAGGER;
-    return VT_FOREVER;
+    return has_untried(r) ? r->last_open + STAGGER : VT_FOREVER;
 }
 
 /* Opens what is due.  VT_CONNECT when nothing is left to wait for. */
@@ -162,7 +148,7 @@ static enum vt_rc open_due(struct race *r)
 
 /* ---- what happens on them ---- */
 
-static bool has_version(const struct vt_buf *b)
+bool vt_has_version(const struct vt_buf *b)
 {
     return (b->len >= 4 && memcmp(b->data, "SSH-", 4) == 0)
         || (b->len >= 5 && memmem(b->data, b->len, "\nSSH-", 5) != NULL);
@@ -180,9 +166,6 @@ static enum vt_rc on_hang_up(struct race *r, struct slot *s, int sys)
     if (s->state == TALKING)
         return not_ssh(r, s);
     drop(s);
-    r->hang_ups++;
-    if (r->hedge)
-        return VT_OK;
     if (sys == ECONNRESET && r->greeting != NULL)
         sys = 0;                    /* what a close becomes if the greeting was not read */
     return vt_fail(r->e, sys == 0 ? VT_BANNER : VT_CONNECT, VT_STAGE_BANNER, sys,
@@ -234,39 +217,25 @@ static enum vt_rc on_readable(struct race *r, struct slot *s)
     s->head.len += (size_t)n;
     s->state = TALKING;
     s->since = vt_now();
-    if (has_version(&s->head))
+    if (vt_has_version(&s->head))
         r->winner = s;
     return VT_OK;
 }
 
 /* ---- the clock ---- */
 
-static vt_time patience(const struct race *r, const struct slot *s)
+static vt_time expiry(const struct slot *s)
 {
-    if (s->state == TALKING)
-        return OTHER_TALK;
-    if (!r->hedge)
-        return VT_FOREVER;
-    vt_time quarter = (vt_now() - r->began) / 4;
-    return !is_patient(r, s) ? SILENCE : quarter > PATIENCE ? quarter : PATIENCE;
+    return s->state == TALKING ? s->since + OTHER_TALK : VT_FOREVER;
 }
 
-static vt_time expiry(const struct race *r, const struct slot *s)
-{
-    vt_time left = patience(r, s);
-    return left == VT_FOREVER ? VT_FOREVER : s->since + left;
-}
-
-static enum vt_rc give_up_old(struct race *r)
+static enum vt_rc end_talks(struct race *r)
 {
     vt_time now = vt_now();
     for (int i = 0; i < SLOTS; i++) {
         struct slot *s = &r->slots[i];
-        if (s->state == FREE || now < expiry(r, s))
-            continue;
-        if (s->state == TALKING)
+        if (s->state != FREE && now >= expiry(s))
             return not_ssh(r, s);
-        drop(s);
     }
     return VT_OK;
 }
@@ -275,7 +244,7 @@ static vt_time next_event(struct race *r)
 {
     vt_time soon = free_slot(r) != NULL || has_untried(r) ? next_open(r) : VT_FOREVER;
     for (int i = 0; i < SLOTS; i++) {
-        vt_time end = r->slots[i].state == FREE ? VT_FOREVER : expiry(r, &r->slots[i]);
+        vt_time end = r->slots[i].state == FREE ? VT_FOREVER : expiry(&r->slots[i]);
         soon = end < soon ? end : soon;
     }
     return soon < r->deadline ? soon : r->deadline;
@@ -285,9 +254,7 @@ static enum vt_rc timed_out(struct race *r)
 {
     if (r->good < 0)
         return vt_fail(r->e, VT_TIMEOUT, VT_STAGE_CONNECT, 0, "no answer to the connection");
-    return vt_fail(r->e, VT_TIMEOUT, VT_STAGE_BANNER, 0,
-                   "connected, but no SSH banner came (connections: %d, closed by the peer: %d)", r->tries,
-                   r->hang_ups);
+    return vt_fail(r->e, VT_TIMEOUT, VT_STAGE_BANNER, 0, "connected, but no SSH banner came");
 }
 
 /* ---- the race ---- */
@@ -323,7 +290,7 @@ static enum vt_rc run(struct race *r)
         if (last)
             return timed_out(r);
         last = vt_expired(r->deadline);         /* what is there already still counts */
-        if ((rc = give_up_old(r)) == VT_OK && (rc = open_due(r)) == VT_OK)
+        if ((rc = end_talks(r)) == VT_OK && (rc = open_due(r)) == VT_OK)
             rc = turn(r);
     }
     return rc;
@@ -344,7 +311,6 @@ static void take_winner(struct race *r, struct vt_connected *out)
 
 static enum vt_rc race(struct race *r, const char *host, int port, struct vt_connected *out)
 {
-    r->began = vt_now();
     r->good = -1;
     enum vt_rc rc = vt_resolve(host, port, r->w, r->deadline, &r->hosts, r->e);
     if (rc == VT_OK && r->hosts.count == 0)
@@ -366,9 +332,9 @@ enum vt_rc vt_connect(const char *host, int port, struct vt_waiter *w, vt_time d
     return race(&r, host, port, out);
 }
 
-enum vt_rc vt_connect_ssh(const char *host, int port, const char *greeting, bool hedge, struct vt_waiter *w,
-                          vt_time deadline, struct vt_connected *out, struct vt_err *e)
+enum vt_rc vt_connect_ssh(const char *host, int port, const char *greeting, struct vt_waiter *w, vt_time deadline,
+                          struct vt_connected *out, struct vt_err *e)
 {
-    struct race r = {.w = w, .deadline = deadline, .e = e, .hedge = hedge, .greeting = greeting};
+    struct race r = {.w = w, .deadline = deadline, .e = e, .greeting = greeting};
     return race(&r, host, port, out);
 }

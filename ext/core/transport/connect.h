@@ -1,12 +1,13 @@
-/* connect.h - from a host name to a connected socket, and to the one of several
- * connections on which an SSH server has spoken. */
+/* connect.h - from a host name to a connected socket, and to one on which an SSH server has
+ * spoken.  Who waits for a guest that boots connects by boot.h. */
 #ifndef VT_CONNECT_H
 #define VT_CONNECT_H
 
-#include "buf.h"
-#include "io.h"
+#include "base/buf.h"
+#include "base/io.h"
 
 #include <stdbool.h>
+#include <sys/socket.h>
 
 struct vt_connected {
     int fd;                 /* non-blocking, close-on-exec, TCP_NODELAY */
@@ -24,12 +25,15 @@ enum vt_rc vt_connect(const char *host, int port, struct vt_waiter *w, vt_time d
 
 /* Connects, sends the greeting and receives until the peer's SSH version string has begun:
  * neither side need wait for the other's (RFC 4253, 4.2).  A host that refuses or can't be
- * reached ends it at once.  With hedge, a peer that accepts and then stays silent or hangs up
- * is tried afresh until the deadline, at most five connections at a time: user networking of
- * QEMU accepts long before the guest listens, and asks the guest again only seconds later.
+ * reached, or a peer that hangs up, ends it at once.
  * VT_BANNER: the peer said something else (e->text shows it), or hung up; VT_TIMEOUT with
  * stage connect or banner; else as vt_connect. */
-enum vt_rc vt_connect_ssh(const char *host, int port, const char *greeting, bool hedge, struct vt_waiter *w,
-                          vt_time deadline, struct vt_connected *out, struct vt_err *e) VT_MUST_CHECK;
+enum vt_rc vt_connect_ssh(const char *host, int port, const char *greeting, struct vt_waiter *w, vt_time deadline,
+                          struct vt_connected *out, struct vt_err *e) VT_MUST_CHECK;
+
+/* For boot.c: begins a connection; -1 and errno. */
+int vt_connect_start(const struct sockaddr *to, socklen_t len) VT_MUST_CHECK;
+/* Whether a version string has begun in what a peer said. */
+bool vt_has_version(const struct vt_buf *b);
 
 #endif

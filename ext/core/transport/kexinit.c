@@ -1,16 +1,12 @@
 /* kexinit.c - parses a server's SSH_MSG_KEXINIT. */
 #include "transport/kexinit.h"
 
-#include <stdint.h>
+#include "base/wire.h"
+
 #include <string.h>
 
 #define MSG_KEXINIT 20
 #define HEADER (4 + 1 + 1 + 16)     /* lengths of packet and padding, type, cookie */
-
-static uint32_t u32(const unsigned char *p)
-{
-    return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
-}
 
 /* The bytes after the version string's line, or NULL. */
 static const unsigned char *after_version(const unsigned char *p, const unsigned char *end)
@@ -33,15 +29,13 @@ bool vt_kexinit_parse(const void *data, size_t n, struct vt_kexinit *out)
     const unsigned char *p = after_version(data, end);
     if (p == NULL || end - p < HEADER || p[5] != MSG_KEXINIT)
         return false;
-    p += HEADER;
+    struct vt_cursor c = {.p = p + HEADER, .end = end};
     for (int i = 0; i < VT_KEXINIT_LISTS; i++) {
-        if (end - p < 4 || u32(p) > (size_t)(end - p) - 4)
-            return false;
-        out->list[i].names = (const char *)p + 4;
-        out->list[i].len = u32(p);
-        p += 4 + out->list[i].len;
+        struct vt_span names = vt_take_bytes(&c);
+        out->list[i].names = (const char *)names.p;
+        out->list[i].len = names.n;
     }
-    return true;
+    return !c.bad;
 }
 
 bool vt_kexinit_offers(const struct vt_kexinit *k, enum vt_kexinit_list which, const char *name)

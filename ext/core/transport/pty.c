@@ -1,20 +1,25 @@
 /* pty.c - local processes on pseudo-terminals. */
 #include "transport/pty.h"
 
-#include "ptree.h"
+#include "base/ptree.h"
+#include "base/syscalls.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <termios.h>
 #include <unistd.h>
+
+#define EXEC_SLICE (20 * VT_MS)
+#define PF_FORKNOEXEC 0x40          /* include/linux/sched.h */
+#define LOOK_MS 2                   /* until the next look whether a process has ended */
 
 struct pty {
     struct vt_transport base;
@@ -24,8 +29,11 @@ struct pty {
     pid_t pid;
     bool hung_up;                   /* nobody has the tty open any more */
     bool writing;                   /* poll_fd looks for room, too */
-    bool ended, reaped, has_status;
+    bool ended;
+    pthread_mutex_t reaping;        /* guards the following: */
+    bool gone, has_status, collected;
     int status;                     /* exit code, or minus the signal */
+    int killers;                    /* who still needs the pid: the last one collects the child */
 };
 
 static const struct vt_transport_ops pty_ops;
@@ -35,24 +43,45 @@ static struct pty *of(struct vt_transport *t)
     return (struct pty *)t;
 }
 
-/* Collects the child if it has ended.  One that somebody else has collected already (a
- * wait for any child, or SIGCHLD ignored) has ended with an unknown status. */
-static bool reap(struct pty *p, int options)
+/* Once it has ended, and nobody needs its number. */
+static void collect(struct pty *p)
 {
-    int status;
     pid_t got;
-    if (p->reaped)
-        return true;
+    if (p->collected || p->killers > 0)
+        return;
     do
-        got = waitpid(p->pid, &status, options);
+        got = waitpid(p->pid, NULL, WNOHANG);
     while (got < 0 && errno == EINTR);
-    if (got != p->pid && !(got < 0 && errno == ECHILD))
+    p->collected = got == p->pid || (got < 0 && errno == ECHILD);
+}
+
+static bool has_ended(struct pty *p)
+{
+    siginfo_t info = {0};
+    int rc;
+    do
+        rc = waitid(P_PID, (id_t)p->pid, &info, WEXITED | WNOHANG | WNOWAIT);
+    while (rc < 0 && errno == EINTR);
+    if (rc < 0 ? errno != ECHILD : info.si_pid != p->pid)
         return false;
-    p->reaped = true;
-    p->has_status = got == p->pid;
+    p->gone = true;
+    p->has_status = rc == 0;
+    p->collected = rc < 0;              /* by somebody else: the number may be another child's now */
     if (p->has_status)
-        p->status = WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+        p->status = info.si_code == CLD_EXITED ? info.si_status : -info.si_status;
     return true;
+}
+
+/* Whether the child has ended: then it is collected.  One that somebody else has collected
+ * already (a wait for any child, or SIGCHLD ignored) has ended with an unknown status. */
+static bool reap(struct pty *p)
+{
+    pthread_mutex_lock(&p->reaping);
+    bool gone = p->gone || has_ended(p);
+    if (gone)
+        collect(p);
+    pthread_mutex_unlock(&p->reaping);
+    return gone;
 }
 
 static void watch(struct pty *p, int op, uint32_t events)
@@ -69,7 +98,7 @@ static enum vt_rc hang_up(struct pty *p)
     if (!p->hung_up)
         watch(p, EPOLL_CTL_DEL, 0);
     p->hung_up = true;
-    if (!reap(p, WNOHANG) && p->poll_fd >= 0)
+    if (!reap(p) && p->poll_fd >= 0)
         return VT_AGAIN;
     p->ended = true;
     return VT_EOF;
@@ -96,7 +125,7 @@ static enum vt_rc pty_read(struct vt_transport *t, void *data, size_t cap, size_
             p->ended = true;            /* a background child has the tty: it has no session now */
             return VT_EOF;
         }
-        if (!reap(p, WNOHANG))
+        if (!reap(p))
             return VT_AGAIN;
         last = true;                    /* what it wrote before it ended is there by now */
     }
@@ -143,17 +172,21 @@ static enum vt_rc pty_resize(struct vt_transport *t, unsigned rows, unsigned col
     return vt_fail(&t->err, VT_IO, VT_STAGE_NONE, errno, "%s", strerror(errno));
 }
 
+/* Without a pid_fd nothing tells that it has ended, and waiting for it would have no end. */
 static bool wait_exit(struct pty *p, int ms)
 {
     struct pollfd fd = {.fd = p->pid_fd, .events = POLLIN};
-    if (p->pid_fd >= 0)
-        poll(&fd, 1, ms);
-    return reap(p, p->pid_fd >= 0 ? WNOHANG : 0);
+    vt_time until = vt_now() + ms * VT_MS;
+    while (p->pid_fd >= 0 && poll(&fd, 1, vt_poll_ms(until)) < 0 && errno == EINTR)
+        ;
+    while (p->pid_fd < 0 && !reap(p) && vt_now() < until)
+        poll(NULL, 0, LOOK_MS);
+    return reap(p);
 }
 
 static bool pty_status(struct vt_transport *t, int *status)
 {
-    if (!reap(of(t), WNOHANG))
+    if (!reap(of(t)))
         wait_exit(of(t), 50);           /* the tty is closed a moment before the process ends */
     *status = of(t)->status;
     return of(t)->has_status;
@@ -164,15 +197,31 @@ static pid_t pty_pid(struct vt_transport *t)
     return of(t)->pid;
 }
 
+/* By any thread: until the child is collected nobody else has its number.  Looking for its
+ * descendants takes a while, so the lock is not held meanwhile: a thread that kills again and
+ * again would keep it from the session. */
 static enum vt_rc pty_kill(struct vt_transport *t, int sig)
 {
-    return of(t)->reaped ? VT_EOF : vt_ptree_kill(of(t)->pid, sig);
+    struct pty *p = of(t);
+    pthread_mutex_lock(&p->reaping);
+    bool gone = p->gone;
+    p->killers += !gone;
+    pthread_mutex_unlock(&p->reaping);
+    if (gone)
+        return VT_EOF;
+    enum vt_rc rc = vt_ptree_kill(p->pid, sig);
+    pthread_mutex_lock(&p->reaping);
+    p->killers--;
+    if (p->gone)
+        collect(p);
+    pthread_mutex_unlock(&p->reaping);
+    return rc;
 }
 
 static void pty_close(struct vt_transport *t)
 {
     struct pty *p = of(t);
-    if (!reap(p, WNOHANG)) {
+    if (!reap(p)) {
         vt_ptree_kill(p->pid, SIGKILL);
         kill(-p->pid, SIGKILL);         /* the foreground job of a shell that was gone already */
         wait_exit(p, 5000);
@@ -190,6 +239,8 @@ static void pty_fini(struct vt_transport *t, bool silent)
     if (p->pid_fd >= 0)
         close(p->pid_fd);
     close(p->fd);
+    if (!silent)                        /* else it is a fork's copy, and may be locked */
+        pthread_mutex_destroy(&p->reaping);
     free(p);
 }
 
@@ -266,40 +317,92 @@ static int open_pair(int *slave)
         return -1;
     *slave = -1;
     if (grantpt(fd) == 0 && unlockpt(fd) == 0 && ptsname_r(fd, name, sizeof name) == 0)
-        *slave = open(name, O_RDWR | O_NOCTTY | O_CLOEXEC);
+        do
+            *slave = open(name, O_RDWR | O_NOCTTY | O_CLOEXEC);
+        while (*slave < 0 && errno == EINTR);
     if (*slave >= 0)
         return fd;
     close(fd);
     return -1;
 }
 
-/* Forks and waits until exec has happened: 0, or its errno. */
-static int start(const struct vt_pty_options *o, int slave, pid_t *pid)
+/* Whether the process has called exec: its flags, in /proc, say "forked, no exec" before. */
+static bool has_execed(pid_t pid)
 {
-    int tell[2], sys = 0;
-    if (pipe2(tell, O_CLOEXEC) < 0)
-        return errno;
+    char path[32], text[512];
+    unsigned flags = PF_FORKNOEXEC;
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+    if (fd >= 0)
+        close(fd);
+    text[n > 0 ? n : 0] = '\0';
+    const char *after = strrchr(text, ')');     /* the name may hold anything */
+    return after != NULL && sscanf(after + 1, " %*c %*d %*d %*d %*d %*d %u", &flags) == 1
+        && (flags & PF_FORKNOEXEC) == 0;
+}
+
+/* Waits until exec has happened, or *sys is why it has not.  The pipe's end tells, unless
+ * another thread forks at this moment: then its child has the pipe, too, and keeps it. */
+static enum vt_rc wait_exec(int tell, pid_t pid, struct vt_waiter *w, vt_time deadline, int *sys)
+{
+    struct pollfd fd = {.fd = tell, .events = POLLIN};
+    for (;;) {
+        vt_time slice = vt_sooner(deadline, EXEC_SLICE);
+        enum vt_rc rc = vt_wait(w, &fd, 1, slice);
+        if (rc == VT_OK) {
+            ssize_t n;
+            while ((n = read(tell, sys, sizeof *sys)) < 0 && errno == EINTR)
+                ;
+            if (n != sizeof *sys)
+                *sys = 0;
+            return VT_OK;
+        }
+        if (rc != VT_TIMEOUT)
+            return rc;
+        if (has_execed(pid))
+            return VT_OK;
+        if (slice >= deadline)
+            return VT_TIMEOUT;
+    }
+}
+
+static pid_t fork_quietly(const struct vt_pty_options *o, int slave, int tell)
+{
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);    /* no handler of the parent's in the child */
-    *pid = fork();
-    if (*pid == 0)
-        child(o, slave, tell[1]);
-    sys = *pid < 0 ? errno : 0;
+    pid_t pid = fork();
+    if (pid == 0)
+        child(o, slave, tell);
+    int sys = errno;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    close(tell[1]);
-    if (*pid > 0) {
-        ssize_t got;
-        do
-            got = read(tell[0], &sys, sizeof sys);
-        while (got < 0 && errno == EINTR);
-        if (got != sizeof sys)
-            sys = 0;
-        else
-            waitpid(*pid, NULL, 0);
+    errno = sys;
+    return pid;
+}
+
+/* Forks and waits until exec has happened; *sys is its errno, or 0. */
+static enum vt_rc start(const struct vt_pty_options *o, int slave, struct vt_waiter *w, vt_time deadline,
+                        pid_t *pid, int *sys)
+{
+    int tell[2];
+    enum vt_rc rc = VT_OK;
+    if (pipe2(tell, O_CLOEXEC) < 0) {
+        *sys = errno;
+        return VT_OK;
     }
+    *pid = fork_quietly(o, slave, tell[1]);
+    *sys = *pid < 0 ? errno : 0;
+    close(tell[1]);
+    if (*pid > 0)
+        rc = wait_exec(tell[0], *pid, w, deadline, sys);
     close(tell[0]);
-    return sys;
+    if (*pid > 0 && (rc != VT_OK || *sys != 0)) {
+        kill(*pid, SIGKILL);
+        while (waitpid(*pid, NULL, 0) < 0 && errno == EINTR)
+            ;
+    }
+    return rc;
 }
 
 /* The descriptor that tells of output and of the process's end alike. */
@@ -316,27 +419,33 @@ static enum vt_rc poll_both(struct pty *p)
     return VT_OK;
 }
 
-enum vt_rc vt_pty_open(const struct vt_pty_options *o, struct vt_transport **out, struct vt_err *e)
+enum vt_rc vt_pty_open(const struct vt_pty_options *o, struct vt_waiter *w, vt_time deadline,
+                       struct vt_transport **out, struct vt_err *e)
 {
     int slave = -1;
+    enum vt_rc rc = VT_OK;
     if (o->pass_as != NULL && o->pass_count > VT_PTY_PASS_MAX)
         return vt_fail(e, VT_INVALID, VT_STAGE_CONNECT, 0, "too many descriptors to pass");
     struct pty *p = calloc(1, sizeof *p);
     if (p == NULL)
         return vt_fail(e, VT_NOMEM, VT_STAGE_CONNECT, 0, NULL);
     p->base.ops = &pty_ops;
+    pthread_mutex_init(&p->reaping, NULL);
     p->pid_fd = p->poll_fd = -1;
     p->fd = open_pair(&slave);
     int sys = p->fd < 0 ? errno : 0;
     if (sys == 0) {
         tty_setup(slave, o->echo);
-        sys = start(o, slave, &p->pid);
+        rc = start(o, slave, w, deadline, &p->pid, &sys);
         close(slave);
     }
-    if (sys != 0) {
+    if (rc != VT_OK || sys != 0) {
         if (p->fd >= 0)
             close(p->fd);
+        pthread_mutex_destroy(&p->reaping);
         free(p);
+        if (rc != VT_OK)
+            return vt_fail(e, rc, VT_STAGE_CONNECT, 0, "%s: %s", o->argv[0], vt_rc_text(rc));
     } else if (vt_fd_setup(p->fd) == VT_OK && poll_both(p) == VT_OK) {
         *out = &p->base;
         return VT_OK;

@@ -22,7 +22,8 @@ struct vt_pty_options {
 };
 
 /* Starts the process.  VT_IO with e->sys when it can't be started (exec's own errno
- * included). */
-enum vt_rc vt_pty_open(const struct vt_pty_options *o, struct vt_transport **out, struct vt_err *e) VT_MUST_CHECK;
+ * included); VT_TIMEOUT, VT_INTR: it is ended again. */
+enum vt_rc vt_pty_open(const struct vt_pty_options *o, struct vt_waiter *w, vt_time deadline,
+                       struct vt_transport **out, struct vt_err *e) VT_MUST_CHECK;
 
 #endif

@@ -1,6 +1,8 @@
 /* resolve.c - name look-ups that can be given up. */
 #include "transport/resolve.h"
 
+#include "base/ascii.h"
+
 #include <netdb.h>
 #include <pthread.h>
 #include <signal.h>
@@ -90,6 +92,26 @@ static void copy(const struct addrinfo *list, struct vt_addresses *out)
     }
 }
 
+/* The loopback addresses, which "localhost" stands for (RFC 6761, 6.3) even where no /etc/hosts says so, as
+   on a minimal system; whether it was that name. */
+static int is_localhost(const char *host, const char *port, struct vt_addresses *out)
+{
+    static const char *const loopback[] = {"127.0.0.1", "::1"};
+    struct vt_addresses one;
+    struct addrinfo *list;
+    if (!vt_same_name(host, "localhost"))
+        return 0;
+    out->count = 0;
+    for (int i = 0; i < 2; i++)
+        if (look_up(loopback[i], port, AI_NUMERICHOST, &list) == 0) {
+            copy(list, &one);
+            freeaddrinfo(list);
+            out->list[out->count] = one.list[0];
+            out->len[out->count++] = one.len[0];
+        }
+    return out->count > 0;
+}
+
 static enum vt_rc resolve_name(const char *host, const char *port, struct vt_waiter *w, vt_time deadline,
                                struct vt_addresses *out, struct vt_err *e)
 {
@@ -103,9 +125,9 @@ static enum vt_rc resolve_name(const char *host, const char *port, struct vt_wai
     enum vt_rc rc = vt_wait(w, &fd, 1, deadline);
     if (rc != VT_OK)
         vt_fail(e, rc, VT_STAGE_RESOLVE, 0, "no answer for the name %s", host);
-    else if (l->code != 0)
+    else if (l->code != 0 && !is_localhost(host, port, out))
         rc = vt_fail(e, VT_RESOLVE, VT_STAGE_RESOLVE, 0, "%s: %s", host, gai_strerror(l->code));
-    else
+    else if (l->code == 0)
         copy(l->result, out);
     lookup_unref(l);
     return rc;

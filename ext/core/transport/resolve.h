@@ -2,7 +2,7 @@
 #ifndef VT_RESOLVE_H
 #define VT_RESOLVE_H
 
-#include "io.h"
+#include "base/io.h"
 
 #include <sys/socket.h>
 

@@ -6,11 +6,13 @@
 #ifndef VT_SSH_H
 #define VT_SSH_H
 
-#include "buf.h"
+#include "base/buf.h"
 #include "transport/transport.h"
 
 #include <libssh2.h>
 #include <stdint.h>
+
+struct vt_places;                   /* boot.h */
 
 /* How to log in.  Strings are borrowed for the call only; NULL means not given. */
 struct vt_ssh_options {
@@ -19,15 +21,17 @@ struct vt_ssh_options {
     const char *user;
     const char *password;           /* NULL or "": no password methods (an empty
                                      * password is tried when auth names it) */
-    const char *identity_file;      /* private key; tried first when given */
+    const char *identity_file;      /* private key, tried first when given; a public one
+                                     * names a key of the agent's, which alone is tried */
+    const char *passphrase;         /* of a locked identity_file */
     const char *known_hosts;        /* verify against this file; NULL accepts any key */
     const char *auth;               /* methods in order, comma-separated, out of publickey,
                                      * agent, password, keyboard-interactive; NULL:
                                      * publickey if identity_file, then password, then
                                      * keyboard-interactive if the server offers it */
-    bool hedge;                     /* a peer that connects and stays silent is tried
-                                     * afresh, a few connections at a time */
-    bool compress;
+    bool hedge;                     /* the peer may still boot: wait for it, by boot.h */
+    struct vt_places *places;       /* with hedge: what is known of places; NULL: nothing */
+    bool shell;                     /* vt_ssh_shell follows: a login before may have come as far */
     int keepalive_s;                /* seconds of silence before the kernel asks whether the
                                      * peer is still there (then thrice), 0: it never does */
 };
@@ -46,18 +50,30 @@ struct vt_ssh_info {
 /* Once per process; safe to call again and from any thread. */
 enum vt_rc vt_ssh_library_init(void) VT_MUST_CHECK;
 
+/* Version of the libssh2 in use, which may be newer than the one it was built with. */
+const char *vt_ssh_library_version(void);
+
 /* Connects and logs in.  Blocks until done or the deadline; *e says the stage that
  * failed: VT_RESOLVE, VT_CONNECT (sys: ECONNREFUSED, ...), VT_BANNER, VT_KEX,
- * VT_HOSTKEY, VT_AUTH (methods), VT_TIMEOUT (stage says in what), VT_INTR, VT_CLOSED. */
+ * VT_HOSTKEY, VT_AUTH (methods), VT_DENIED, VT_TIMEOUT (stage says in what), VT_INTR,
+ * VT_CLOSED; with hedge VT_LATER.  e->said has the server's words before authentication.
+ * With hedge and places a login that ran out of time behind the banner is kept: the next one of the
+ * same credentials goes on with it, where it stands. */
 enum vt_rc vt_ssh_login(const struct vt_ssh_options *o, struct vt_waiter *w, vt_time deadline,
                         struct vt_ssh **out, struct vt_err *e) VT_MUST_CHECK;
 const struct vt_ssh_info *vt_ssh_info(const struct vt_ssh *ssh);
 
 /* Opens a channel with a pty (no echo, no output processing, terminal "dumb", size
  * 0x0) and a shell, both requests in flight together, and hands the connection over
- * to the transport *out, which owns it from then on (also when this fails: it is freed). */
-enum vt_rc vt_ssh_shell(struct vt_ssh *ssh, struct vt_waiter *w, vt_time deadline,
+ * to the transport *out, which owns it from then on (also when this fails: it is freed, or
+ * kept as vt_ssh_login keeps it.  o: what that was called with; NULL: it is not kept). */
+enum vt_rc vt_ssh_shell(struct vt_ssh *ssh, const struct vt_ssh_options *o, struct vt_waiter *w, vt_time deadline,
                         struct vt_transport **out, struct vt_err *e) VT_MUST_CHECK;
+
+/* Both, with o->shell.  A connection of an earlier login that breaks is tried anew, once.
+ * info may be NULL. */
+enum vt_rc vt_ssh_open(const struct vt_ssh_options *o, struct vt_waiter *w, vt_time deadline,
+                       struct vt_transport **out, struct vt_ssh_info *info, struct vt_err *e) VT_MUST_CHECK;
 struct vt_ssh *vt_ssh_of(struct vt_transport *t);  /* NULL if t is not SSH */
 
 /* One command on a channel of its own, beside the shell if there is one. */
@@ -65,8 +81,10 @@ struct vt_ssh_exec {
     const char *command;
     const char *input;              /* standard input, input_len bytes, then EOF */
     size_t input_len;
-    struct vt_buf *out, *err;       /* bounded by their own limits: VT_TOOBIG */
-    int status;                     /* exit code; -1 if none was sent */
+    struct vt_buf *out, *err;       /* VT_TOOBIG past their own limits, */
+    size_t limit;                   /* or if both together are larger than this; 0: any */
+    int status;                     /* exit code; -1 if none was sent (before libssh2 has
+                                     * libssh2_channel_has_exit_status: 0) */
     char signal[16];                /* "TERM", ...; "" if none */
 };
 enum vt_rc vt_ssh_exec_run(struct vt_ssh *ssh, struct vt_ssh_exec *x, struct vt_waiter *w,
@@ -84,8 +102,6 @@ enum vt_rc vt_ssh_channel_settle(struct vt_ssh *ssh, LIBSSH2_CHANNEL *channel, s
                                  vt_time deadline) VT_MUST_CHECK;
 /* Closes such a channel without waiting for the server's answer, and frees it. */
 void vt_ssh_channel_free(struct vt_ssh *ssh, LIBSSH2_CHANNEL *channel);
-LIBSSH2_SESSION *vt_ssh_raw(struct vt_ssh *ssh);
-int vt_ssh_fd(const struct vt_ssh *ssh);
 
 /* Begins a pass of libssh2 calls: sends what is queued; the socket, once found dry, is
  * asked again.  (vt_ssh_wait does the same.) */

@@ -1,10 +1,31 @@
-/* ssh_kex.c - the methods that we ask for, and why a key exchange failed. */
+/* ssh_kex.c - the key exchange: the methods that we ask for, and why it failed. */
 #include "transport/ssh_private.h"
 
 #include "transport/kexinit.h"
+#include "transport/keystream.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
+
+#define EARLY_MAX (16 * 1024)       /* bytes of the key exchange kept to explain a failure */
+
+/* What is cheap here and there comes first.
+ * Its ciphers run 16 bytes at a time: counter mode costs least. */
+#define CIPHERS "aes128-ctr,aes192-ctr,aes256-ctr,chacha20-poly1305@openssh.com," \
+                "aes128-gcm@openssh.com,aes256-gcm@openssh.com,aes128-cbc,aes256-cbc,3des-cbc"
+#define MACS "hmac-sha2-256,hmac-sha2-256-etm@openssh.com,hmac-sha2-512," \
+             "hmac-sha2-512-etm@openssh.com,hmac-sha1,hmac-sha1-etm@openssh.com"
+
+static const struct { int method; const char *names; } preferences[] = {
+    {LIBSSH2_METHOD_CRYPT_CS, CIPHERS},
+    {LIBSSH2_METHOD_CRYPT_SC, CIPHERS},
+    {LIBSSH2_METHOD_MAC_CS, MACS},
+    {LIBSSH2_METHOD_MAC_SC, MACS},
+};
+
+/* libssh2 1.11: by default it gives up waiting after 60 s by itself. */
+extern void libssh2_session_set_read_timeout(LIBSSH2_SESSION *, long) __attribute__((weak));
 
 static const struct { int method; const char *name; } lists[VT_KEXINIT_LISTS] = {
     [VT_KEXINIT_KEX] = {LIBSSH2_METHOD_KEX, "key exchange method"},
@@ -45,6 +66,16 @@ void vt_ssh_prefer(LIBSSH2_SESSION *session, int kind, const char *names)
     vt_buf_fini(&list);
 }
 
+void vt_ssh_set_preferences(LIBSSH2_SESSION *session)
+{
+    for (size_t i = 0; i < sizeof preferences / sizeof *preferences; i++)
+        vt_ssh_prefer(session, preferences[i].method, preferences[i].names);
+    if (libssh2_session_set_read_timeout != NULL)
+        libssh2_session_set_read_timeout(session, LONG_MAX / 2);   /* the deadline is ours */
+}
+
+/* ---- why it failed ---- */
+
 static bool has_common(struct vt_ssh *ssh, const struct vt_kexinit *k, enum vt_kexinit_list which)
 {
     const char **ours = NULL;
@@ -57,7 +88,7 @@ static bool has_common(struct vt_ssh *ssh, const struct vt_kexinit *k, enum vt_k
     return common;
 }
 
-void vt_ssh_explain_kex(struct vt_ssh *ssh, const struct vt_buf *early, char *text, size_t cap)
+static void find_reason(struct vt_ssh *ssh, const struct vt_buf *early, char *text, size_t cap)
 {
     struct vt_kexinit k;
     char offered[128];
@@ -70,4 +101,62 @@ void vt_ssh_explain_kex(struct vt_ssh *ssh, const struct vt_buf *early, char *te
         snprintf(text, cap, "no %s in common, the server offers %s", lists[i].name, offered);
         return;
     }
+}
+
+/* What libssh2 says of a failed exchange is general: adds what both sides offered, and who
+ * they are. */
+static void explain(struct vt_ssh *ssh, const struct vt_buf *early, struct vt_err *e)
+{
+    char said[sizeof e->text], why[sizeof e->text] = "";
+    memcpy(said, e->text, sizeof said);
+    find_reason(ssh, early, why, sizeof why);
+    snprintf(e->text, sizeof e->text, "%.170s (server %.40s, libssh2 %.12s)", why[0] != '\0' ? why : said,
+             ssh->info.banner, libssh2_version(0));
+}
+
+/* ---- the exchange ---- */
+
+static int handshake_once(struct vt_ssh *ssh)
+{
+    struct vt_keystream scope;
+    vt_keystream_enter(&scope);
+    int rc = libssh2_session_handshake(ssh->session, ssh->fd);
+    vt_keystream_leave(&scope);
+    return rc;
+}
+
+/* *last: libssh2's last answer, which is EAGAIN if it was the wait that ended. */
+static enum vt_rc exchange(struct vt_ssh *ssh, struct vt_waiter *w, vt_time deadline, int *last, struct vt_err *e)
+{
+    VT_SSH_AWAIT(*last, handshake_once(ssh), ssh, w, deadline, VT_STAGE_KEX,
+                 "key exchange", e);
+    return *last == 0 ? VT_OK : vt_ssh_failed(ssh, *last, VT_KEX, VT_STAGE_KEX, e);
+}
+
+void vt_ssh_abandon(struct vt_ssh *ssh, int last)
+{
+    ssh->recv_mode = VT_RECV_FAIL;
+    ssh->send_closed = true;
+    if (last == LIBSSH2_ERROR_EAGAIN)
+        (void)libssh2_session_handshake(ssh->session, ssh->fd);
+}
+
+enum vt_rc vt_ssh_handshake(struct vt_ssh *ssh, struct vt_waiter *w, vt_time deadline, struct vt_err *e)
+{
+    struct vt_buf early;
+    int last = 0;
+    vt_buf_init(&early, EARLY_MAX);
+    ssh->early = vt_buf_add(&early, ssh->in.data, ssh->in.len) == VT_OK ? &early : NULL;
+    enum vt_rc rc = exchange(ssh, w, deadline, &last, e);
+    ssh->early = NULL;
+    const char *banner = libssh2_session_banner_get(ssh->session);
+    if (banner != NULL)
+        vt_show(banner, strlen(banner), ssh->info.banner, sizeof ssh->info.banner);
+    if (rc == VT_KEX)
+        explain(ssh, &early, e);
+    ssh->halfway = rc == VT_TIMEOUT && last == LIBSSH2_ERROR_EAGAIN;
+    if (rc != VT_OK && !ssh->halfway)
+        vt_ssh_abandon(ssh, last);
+    vt_buf_fini(&early);
+    return rc;
 }

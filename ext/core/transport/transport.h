@@ -7,8 +7,8 @@
 #ifndef VT_TRANSPORT_H
 #define VT_TRANSPORT_H
 
-#include "err.h"
-#include "io.h"
+#include "base/err.h"
+#include "base/io.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -32,6 +32,9 @@ struct vt_transport_ops {
     /* The descriptor to poll, and for which events before the next read (and
      * write, if writing).  -1 when the transport has ended. */
     int (*want)(struct vt_transport *t, bool writing, short *events);
+
+    /* When it must be asked again although nothing comes; VT_FOREVER: never.  NULL: never. */
+    vt_time (*due)(struct vt_transport *t);
 
     /* After VT_EOF: whether the exit status is known.  *status is an exit code,
      * or minus the number of the signal that ended it. */
@@ -60,5 +63,10 @@ struct vt_transport {
     const struct vt_transport_ops *ops;
     struct vt_err err;              /* detail of the last failed operation */
 };
+
+static inline vt_time vt_transport_due(struct vt_transport *t)
+{
+    return t->ops->due == NULL ? VT_FOREVER : t->ops->due(t);
+}
 
 #endif

@@ -3,7 +3,7 @@ from autotest_lib.client.common_lib import error
 
 
 def first_version(text):
-    found = re.findall("version\s+(\d+\.\d+[\w\.\-]*)", text)
+    found = re.findall("version\s+(\d+\.\d+\S*)", text)
     if not found:
         return None
     return found[0]

@@ -1,7 +1,6 @@
 """From statements to dicts, one after another, never more of the tree than the filters leave."""
 
 import itertools
-import os
 import re
 
 from virtvm.autotest.configuration.syntax import (
@@ -43,6 +42,12 @@ class Expander:
             sides = [list(self._results((Only(True, side),))) for side in join.filters]
             for found in itertools.product(*sides):
                 yield self._finished(_merged(found))
+
+    def common(self):
+        """The params of a choice without branches (dict)."""
+        run = _Run(Chosen(), self._dialect)
+        run.body(self._body)
+        return self._values(run.result())
 
     # choosing
 
@@ -99,12 +104,15 @@ class Expander:
         params = {"name": result.name, "dep": result.deps, "shortname": result.shortname}
         if self._dialect.modern:
             params.update(result.maps)
-            values = _without_suffixes(result.params)
-            _limit(values)
-        else:
-            values = result.params
-        params.update(values)
+        params.update(self._values(result))
         return params
+
+    def _values(self, result):
+        if not self._dialect.modern:
+            return result.params
+        values = _without_suffixes(result.params)
+        _limit(values)
+        return values
 
 
 class Result:
@@ -166,7 +174,7 @@ class _Run:
     def _assign(self, a):
         if a.key in _RESERVED:
             return
-        value = self._substituted(a.value) if self._dialect.modern else a.value
+        value = a.value if a.literal or not self._dialect.modern else self._substituted(a.value)
         if a.search is not None:
             for key in self._keys(a.search):
                 self._params[key] = _combined(self._params[key], a.operator[1:], value)
@@ -210,7 +218,8 @@ def _combined(old, operator, value):
 def _common(names):
     """Names with a common beginning, as one."""
     parts = [name.split(".") for name in names]
-    prefix = os.path.commonprefix(parts)
+    same = itertools.takewhile(lambda column: len(set(column)) == 1, zip(*parts))
+    prefix = [column[0] for column in same]
     return ".".join(prefix + [part for one in parts for part in one[len(prefix):]])
 
 

@@ -3,6 +3,7 @@
 import os
 import re
 
+from virtvm import signals
 from virtvm.autotest.configuration.filters import Filter, FilterSyntaxError, Label
 
 
@@ -49,8 +50,9 @@ class MissingIncludeError(Exception):
 # ---- statements ----
 
 class Assign:
-    def __init__(self, key, operator, value):
+    def __init__(self, key, operator, value, literal=False):
         self.key, self.operator, self.value = key, operator, value
+        self.literal = literal          # the value has no ${keys}
         self.search = re.compile(r"(?:%s)$" % key).match if operator.startswith("?") else None
 
 
@@ -153,11 +155,11 @@ class Reader:
         return self._body(lines, 0, len(lines), False)
 
     def _body(self, lines, at, end, conditional):
+        """What the lines say, however deep they are: only a block's head looks at how its lines are indented."""
         body = []
         while at < end:
-            stop = self._block_end(lines, at, end)
-            body += self._statement(lines, at, stop, conditional)
-            at = stop
+            statements, at = self._statement(lines, at, end, conditional)
+            body += statements
         return body
 
     @staticmethod
@@ -167,35 +169,31 @@ class Reader:
             stop += 1
         return stop
 
-    def _statement(self, lines, at, stop, conditional):
+    def _statement(self, lines, at, end, conditional):
+        """The statements that begin at a line, and the place of the next one's."""
         line = lines[at]
         word = re.match(r"[a-z]+(?=[\s:]|$)", line.text)
         word = word.group() if word else ""
         if word == "variants":
             if conditional:
                 raise line.error("'variants' is not allowed inside a conditional block")
-            return [self._variants(lines, at, stop)]
+            stop = self._block_end(lines, at, end)
+            return [self._variants(lines, at, stop)], stop
         if line.text.startswith("- "):
             raise line.error("Syntax error: a branch outside of 'variants'")
         simple = {"include": self._include, "only": self._only, "no": self._only, "del": self._delete}
         if self.dialect.modern:
             simple.update(suffix=self._suffix, join=self._join)
         if word in simple and not line.text[len(word):].startswith(":"):
-            self._no_block(lines, at, stop)
-            return simple[word](line, line.text[len(word):].strip(), conditional)
+            return simple[word](line, line.text[len(word):].strip(), conditional), at + 1
         operator = _OPERATOR[self.dialect.modern].search(line.text)
         colon = line.text.find(":")
         if operator and (colon < 0 or operator.start() < colon):
-            self._no_block(lines, at, stop)
-            return [self._assign(line, operator)]
+            return [self._assign(line, operator)], at + 1
         if colon >= 0:
-            return [self._condition(lines, at, stop, line.text)]
+            stop = self._block_end(lines, at, end)
+            return [self._condition(lines, at, stop, line.text)], stop
         raise line.error("Syntax error")
-
-    @staticmethod
-    def _no_block(lines, at, stop):
-        if stop > at + 1:
-            raise lines[at + 1].error("Syntax error: unexpected indentation")
 
     def _assign(self, line, operator):
         key, value = line.text[:operator.start()].strip(), line.text[operator.end():].strip()
@@ -238,7 +236,7 @@ class Reader:
         path = os.path.expanduser(text)
         if line.filename is not None:
             path = os.path.join(os.path.dirname(line.filename), path)
-        if not os.path.isfile(path):
+        if not signals.isfile(path):
             if not self.dialect.modern:
                 print("WARNING: %r (%s:%s): file does not exist" % (line.text, line.filename, line.number))
                 return []

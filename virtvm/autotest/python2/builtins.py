@@ -7,6 +7,7 @@ import itertools
 import math
 import sys
 
+from virtvm import signals
 from virtvm.autotest.python2 import files, runtime, text
 
 
@@ -84,7 +85,8 @@ def hasattr_(obj, name):
     """hasattr(): any exception meant no."""
     try:
         getattr(obj, name)
-    except Exception:
+    except Exception as e:
+        signals.let_out(e)
         return False
     return True
 

@@ -5,6 +5,8 @@ import os
 import sys
 import types as _types
 
+from virtvm import signals
+
 PY_SOURCE, PKG_DIRECTORY = 1, 5
 
 
@@ -15,10 +17,17 @@ def new_module(name):
 
 def load_source(name, pathname, file=None):
     """The module in a source file, run anew, under this name."""
+    return _load(name, pathname)
+
+
+def _load(name, path, folder=None):
+    """The module in a source file, run anew; folder: that of a package."""
     from virtvm.autotest.loader import FileLoader
-    loader = FileLoader(name, os.path.abspath(pathname))
+    loader = FileLoader(name, os.path.abspath(path), is_package=folder is not None)
     module = sys.modules.get(name) or new_module(name)
     module.__file__, module.__loader__ = loader.path, loader
+    if folder is not None:
+        module.__path__, module.__package__ = [folder], name
     sys.modules[name] = module
     loader.exec_module(module)
     return module
@@ -28,9 +37,9 @@ def find_module(name, path=None):
     """(file, path, description) of a source file in these folders."""
     for folder in sys.path if path is None else path:
         candidate = os.path.join(folder, name + ".py")
-        if os.path.isfile(candidate):
+        if signals.isfile(candidate):
             return open(candidate, "rb"), candidate, (".py", "U", PY_SOURCE)
-        if os.path.isfile(os.path.join(folder, name, "__init__.py")):
+        if signals.isfile(os.path.join(folder, name, "__init__.py")):
             return None, os.path.join(folder, name), ("", "", PKG_DIRECTORY)
     raise ImportError("No module named %s" % name)
 
@@ -38,13 +47,18 @@ def find_module(name, path=None):
 def load_module(name, file, pathname, description):
     """The module that find_module() found."""
     if description[2] == PKG_DIRECTORY:
-        pathname = os.path.join(pathname, "__init__.py")
-    return load_source(name, pathname)
+        return _load(name, os.path.join(pathname, "__init__.py"), pathname)
+    return _load(name, pathname)
 
 
 def reload(module):
     """The module, run anew."""
-    return importlib.reload(module)
+    from virtvm.autotest.loader import FileLoader
+    loader = getattr(module, "__loader__", None)
+    if not isinstance(loader, FileLoader):
+        return importlib.reload(module)
+    loader.exec_module(module)
+    return module
 
 
 def acquire_lock():

@@ -8,6 +8,8 @@ import importlib
 import sys
 import types
 
+from virtvm import signals
+
 # Renamed, and else as they were.
 RENAMED = {
     "BaseHTTPServer": "http.server", "CGIHTTPServer": "http.server", "Cookie": "http.cookies",
@@ -382,8 +384,8 @@ def _platform(base):
         try:
             with open("/etc/os-release", encoding="utf-8") as f:
                 values = dict(line.rstrip("\n").split("=", 1) for line in f if "=" in line)
-        except OSError:
-            pass
+        except OSError as e:
+            signals.let_out(e)
         return tuple(values.get(key, "").strip('"') for key in ("ID", "VERSION_ID", "VERSION_CODENAME"))
 
     return {"linux_distribution": linux_distribution, "dist": linux_distribution}
@@ -482,12 +484,16 @@ def _string(base):
         from virtvm.autotest.python2 import runtime
         return runtime.translate(s, table, deletions)
 
+    def zfill(s, width):
+        """s with zeros in front; what is no string is one by repr()."""
+        return (s if isinstance(s, str) else repr(s)).zfill(width)
+
     methods = ("capitalize", "center", "count", "expandtabs", "find", "index", "ljust", "lower", "lstrip",
                "replace", "rfind", "rindex", "rjust", "rsplit", "rstrip", "split", "strip", "swapcase",
-               "upper", "zfill")
+               "upper")
     return dict({name: method(name) for name in methods}, letters=letters, lowercase=base.ascii_lowercase,
                 uppercase=base.ascii_uppercase, maketrans=maketrans, join=join, joinfields=join,
-                splitfields=method("split"), translate=translate, index_error=ValueError,
+                splitfields=method("split"), translate=translate, zfill=zfill, index_error=ValueError,
                 atoi=lambda s, radix=10: int(s, radix), atol=lambda s, radix=10: int(s, radix), atof=float)
 
 

@@ -11,6 +11,7 @@ import logging
 import os
 import sys
 
+from virtvm import signals
 from virtvm.autotest.python2.text import from_bytes, to_bytes
 
 
@@ -91,13 +92,34 @@ def cmp(a, b):
     except TypeError:
         if a == b:
             return 0
+        for kind, order in ((list, _order_of_items), (tuple, _order_of_items), (dict, _order_of_dicts)):
+            if isinstance(a, kind) and isinstance(b, kind):
+                return order(a, b)
         return -1 if _rank(a) < _rank(b) else 1
 
 
 def _rank(value):
     if value is None:
-        return (0, "")
-    return (1, "") if isinstance(value, (int, float)) else (2, type(value).__name__)
+        return (0, "", 0)
+    return (1, "", 0) if isinstance(value, (int, float)) else (2, type(value).__name__, id(value))
+
+
+def _order_of_items(a, b):
+    for x, y in zip(a, b):
+        if not (x is y or x == y):
+            return cmp(x, y)
+    return cmp(len(a), len(b))
+
+
+def _order_of_dicts(a, b):
+    """By size, then by the least key whose values differ, then by its value."""
+    if len(a) != len(b):
+        return cmp(len(a), len(b))
+
+    def least(one, other):
+        return min((key for key in one if key not in other or one[key] != other[key]), key=ordered)
+    x, y = least(a, b), least(b, a)
+    return cmp(x, y) or cmp(a[x], b[y])
 
 
 ordered = functools.cmp_to_key(cmp)
@@ -133,6 +155,45 @@ def greater(a, b):
 def greater_or_equal(a, b):
     """a >= b."""
     return less_or_equal(b, a)
+
+
+class Compared:
+    """A link of a chain of comparisons, as a < b <= c."""
+
+    __hash__ = None
+
+    def __init__(self, value):
+        self.value = value
+
+    def __lt__(self, other):
+        return less(self.value, other.value)
+
+    def __le__(self, other):
+        return less_or_equal(self.value, other.value)
+
+    def __gt__(self, other):
+        return greater(self.value, other.value)
+
+    def __ge__(self, other):
+        return greater_or_equal(self.value, other.value)
+
+    def __eq__(self, other):
+        return self.value == other.value
+
+    def __ne__(self, other):
+        return self.value != other.value
+
+    def __contains__(self, item):
+        return item.value in self.value
+
+
+class Identified(Compared):
+    """A link that the one before it is to be the same object as."""
+
+    __hash__ = None
+
+    def __contains__(self, item):
+        return item.value is self.value
 
 
 # Methods
@@ -234,7 +295,7 @@ def path_walk(top, visit, arg):
     visit(arg, top, names)
     for name in names:
         path = os.path.join(top, name)
-        if os.path.isdir(path) and not os.path.islink(path):
+        if signals.isdir(path) and not signals.islink(path):
             path_walk(path, visit, arg)
 
 

@@ -1,0 +1,24 @@
+/* lead.h - what a shell sends between a command's echo and its output, for nobody to see: it turns its
+ * terminal modes off, sets the window's title, marks where the output begins.  Learned from the
+ * question for a status, whose output is known. */
+#ifndef VT_LEAD_H
+#define VT_LEAD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#define VT_LEAD_MAX 1024        /* a longer one is not learned */
+
+struct vt_lead {
+    char text[VT_LEAD_MAX];
+    size_t len;
+};
+
+/* Takes text for the lead, if it shows nothing; else the lead stays what it was. */
+void vt_lead_learn(struct vt_lead *l, const char *text, size_t n);
+
+/* How much of the begin of text is the lead: its sequences in their order, each once; some may be
+ * missing, and strings (titles) have another text. */
+size_t vt_lead_len(const struct vt_lead *l, const char *text, size_t n);
+
+#endif

@@ -1,0 +1,79 @@
+/* scp_get.h - what the parts of a download by scp's protocol share. */
+#ifndef VT_SCP_GET_H
+#define VT_SCP_GET_H
+
+#include "transfer/job.h"
+#include "transfer/scp.h"
+#include "transfer/scp_wire.h"
+#include "transfer/shell.h"
+#include "transfer/sink.h"
+#include "transfer/tree.h"
+
+#define VT_SCP_EMPTY_MAX 64         /* files that are said to be empty, looked at by one script */
+
+/* What was asked for. */
+struct vt_scp_source { const char *path; char kind; };
+
+struct vt_scp_times { bool are_known; int64_t mtime, atime; };
+
+struct vt_scp_level {
+    int fd;
+    char *remote;
+    unsigned mode;
+    struct vt_scp_times times;
+    bool exists_already;
+};
+
+/* The file that comes, or one that is said to be empty. */
+struct vt_scp_file {
+    struct vt_sink sink;
+    int depth;                      /* of the level that it is in */
+    char *remote;
+    unsigned mode;
+    struct vt_scp_times times;
+    uint64_t size, got;
+    bool is_coming, failed;
+};
+
+struct vt_scp_get {
+    struct vt_job j;
+    struct vt_scp c;
+    struct vt_scp_parser parser;
+    struct vt_target into;
+    const char *target;
+    mode_t mask;
+    struct vt_buf names;            /* of all sources, as the shell told them */
+    struct vt_scp_source *sources;
+    size_t *before;                 /* of each source: the last one before it with its name */
+    size_t n, at, end;              /* the next that may come; the end of this command's */
+    struct vt_scp_level level[VT_TREE_DEPTH + 1];
+    int depth;                      /* folders open */
+    char *root, *temp_root;         /* the outermost new folder's name, and that until its end */
+    int root_depth;                 /* of its level; 0: there is none */
+    struct vt_scp_times times;      /* of what comes next */
+    struct vt_scp_file file;
+    struct vt_scp_file empty[VT_SCP_EMPTY_MAX];
+    unsigned empty_n;
+    bool anything;                  /* the server's scp has said something sensible */
+};
+
+/* ---- scp_take.c: what comes ---- */
+
+void vt_scp_take(struct vt_scp_get *g, enum vt_scp_event event);
+void vt_scp_accept(struct vt_scp_get *g);
+/* Files that are said to be empty get their names, with what is in them if they are not. */
+void vt_scp_settle_empty(struct vt_scp_get *g);
+/* Removes what is not whole. */
+void vt_scp_drop(struct vt_scp_get *g);
+
+/* ---- scp_names.c ---- */
+
+/* The name here of what comes ("": the target itself), and where it is there.  False: it
+ * must not come; the server is told. */
+bool vt_scp_take_name(struct vt_scp_get *g, bool is_folder, char **name, char **remote);
+/* Tells the server that it was not taken. */
+void vt_scp_refuse(struct vt_scp_get *g, const char *text);
+/* Runs a script; out: what it printed, for the caller to free.  False: it failed. */
+bool vt_scp_ask_shell(struct vt_scp_get *g, struct vt_script *script, struct vt_buf *out, size_t most);
+
+#endif

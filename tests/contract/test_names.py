@@ -1,0 +1,67 @@
+"""Names of 0.1.0 are where they were, and are the same objects where modules moved."""
+
+import importlib
+import pickle
+from unittest import mock
+
+import pytest
+
+from virtvm.companions import aexpect
+
+# Names that 0.1.0 had in virtvm.companions.aexpect, the room that has each now.
+MOVED = {
+    "Spawn": "spawn", "Tail": "tail", "Expect": "expect", "ShellSession": "shell", "RunResult": "shell",
+    "RemoteSession": "remote", "ConsoleSession": "console", "strip_console_codes": "text",
+    "_reconnect": "console", "_log_in_later": "remote", "_left_running": "spawn", "_sessions": "spawn",
+}
+
+
+@pytest.mark.parametrize("name", MOVED)
+def test_the_same_object(name):
+    assert getattr(importlib.import_module("virtvm.session." + MOVED[name]), name) is getattr(aexpect, name)
+
+
+@pytest.mark.parametrize("old, new", [
+    ("companions._reporter", "session.callbacks"), ("companions._local", "session.local"),
+    ("companions.params", "params.params"), ("config", "params.config")])
+def test_the_same_module(old, new):
+    module = importlib.import_module("virtvm." + old)
+    assert module is importlib.import_module("virtvm." + new)
+
+
+@pytest.mark.parametrize("name", ["Params", "Env"])
+def test_params_of_0_1_0_load(name):
+    """A pickle of old names the class in virtvm.companions.params."""
+    found = pickle.loads(b"ccopy_reg\n_reconstructor\n(cvirtvm.companions.params\n%s\nc__builtin__\ndict\n"
+                         b"(dVmem\nV64\nstR." % name.encode())
+    assert type(found).__name__ == name and type(found).__module__ == "virtvm.params.params" and found == {"mem": "64"}
+
+
+@pytest.mark.parametrize("name", ["Spawn", "Tail", "Expect", "ShellSession", "RemoteSession"])
+def test_pickles_of_0_1_0_load(name):
+    """A pickle of old names the class in virtvm.companions.aexpect."""
+    session = pickle.loads(b"cvirtvm.companions.aexpect\n%s\n(NVnosuch\nI01\nI00\nV\\u000a\ntR." % name.encode())
+    assert type(session) is getattr(aexpect, name)
+    assert session.get_id() == "nosuch" and not session.is_alive() and session.linesep == "\n"
+
+
+@pytest.mark.parametrize("target", ["Tail", "Expect", "ConsoleSession", "run_bg", "ShellSession.cmd_output",
+                                    "_session.open_unix", "_local.start", "_reporter.stop_all"])
+def test_patches_reach(target):
+    whole = "virtvm.companions.aexpect." + target
+    with mock.patch(whole) as fake:
+        found = aexpect
+        for name in target.split("."):
+            found = getattr(found, name)
+        assert found is fake
+
+
+def test_a_patched_class_is_what_run_tail_makes():
+    with mock.patch("virtvm.companions.aexpect.Tail") as fake:
+        assert aexpect.run_tail("true") is fake.return_value
+
+
+def test_a_patched_engine_is_what_a_console_opens():
+    with mock.patch("virtvm.companions.aexpect._session.open_unix", side_effect=OSError("patched")), \
+            pytest.raises(OSError, match="patched"):
+        aexpect.ConsoleSession("/nowhere")

@@ -1,0 +1,66 @@
+"""What a signal handler raises comes out of a monitor's calls, at whichever of their lines; nothing hangs then."""
+
+import gc
+import threading
+
+import pytest
+from support.fake_qmp import FakeQMP
+from support.moments import lost
+
+from virtvm import threads
+from virtvm.hypervisors import monitor
+
+pytestmark = pytest.mark.timeout(60, method="thread")
+
+
+@pytest.fixture
+def qmp():
+    with FakeQMP() as server:
+        mon = monitor.QMPMonitor("qmp", "/socketpair", sock=server.socket)
+        yield server, mon
+        mon.close()
+
+
+@pytest.mark.parametrize("kind", [TimeoutError, OSError, BlockingIOError, ValueError])
+def test_at_each_line_of_a_monitors_commands(qmp, kind):
+    mon = qmp[1]
+
+    def call():
+        assert mon.cmd("query-status", debug=False) == {}
+
+    call()
+    assert lost(call, kind) == []
+    call()                              # it is as before
+
+
+@pytest.mark.parametrize("kind", [TimeoutError, OSError])
+def test_at_each_line_of_a_wait_for_an_event(qmp, kind):
+    server, mon = qmp
+    server.tell("RESET")
+    assert mon.wait_event("RESET", 20)["event"] == "RESET"
+    assert lost(lambda: mon.wait_event("RESET", 20), kind) == []
+    assert lost(lambda: mon.wait_event("STOP", 0.001), kind) == []
+    server.tell("STOP")
+    assert mon.wait_event("STOP", 20)
+    gc.collect()                        # what was raised holds frames
+    assert len(list(mon._waiting)) < 3  # CPython holds the frame that was traced last
+
+
+def test_a_monitor_that_does_not_answer(qmp):
+    server, mon = qmp
+    with server._lock:
+        with pytest.raises(monitor.MonitorProtocolError, match="no response"):
+            mon.cmd("query-status", timeout=0.05)
+    assert mon.cmd("query-status") == {}
+
+
+def test_threads_that_are_started():
+    done = threads.Wake()
+    threads.start(threading.Thread(target=done.set))
+    assert done.wait(20)
+
+    thread = threading.Thread(target=done.set)
+    threads.start(thread)
+    thread.join()
+    with pytest.raises(RuntimeError, match="once"):
+        threads.start(thread)

@@ -1,0 +1,128 @@
+"""The shells that people have, with the line editors and prompts that they have: by SSH, on a console, and
+by Telnet.  Each result is written in the shell's own words."""
+
+import os
+import shutil
+import subprocess
+
+import pytest
+from support.noisy import Noisy
+from support.sshd import Account, Sshd
+from support.waiting import BUSY
+from virtvm.companions import aexpect, login
+
+pytestmark = [pytest.mark.once, pytest.mark.skipif(os.getuid() != 0, reason="needs root: accounts of its own")]
+PATTERN = r"[\#\$%>❯]\s*$"
+WORDS = "漢字 ä é"
+
+# name: (its words, prompts: {what: (file, text)}, the question for a status)
+SHELLS = {
+    "bash": ("bash", {"plain": (".bash_profile", "PS1='root@vm:\\w# '\n"),
+                      "fancy": (".bash_profile",
+                                "PS1='\\[\\e]0;t\\a\\]\\[\\e[1;32m\\]\\t\\[\\e[0m\\] \\w\\n\\#:$? \\$ '\n"),
+                      "marks": (".bash_profile", "PS0='\\e]133;C\\a'\nPS1='\\[\\e]133;A\\a\\]vm \\$ '\n")}, "echo $?"),
+    "dash": ("dash", {"plain": (".profile", "PS1='root@vm# '\n")}, "echo $?"),
+    "ash": ("busybox ash", {"plain": (".profile", "PS1='root@vm# '\n")}, "echo $?"),
+    "ksh93": ("ksh93", {"plain": (".profile", "PS1='root@vm# '\n"), "fancy": (".profile", "PS1='!:vm$ '\n")},
+              "echo $?"),
+    "mksh": ("mksh", {"plain": (".profile", "PS1='root@vm# '\n")}, "echo $?"),
+    "zsh": ("zsh", {"plain": (".zshrc", "PROMPT='%m%# '\n"),
+                    "fancy": (".zshrc", "PROMPT='%B%n%b:%~ %? %# '\nRPROMPT='[%T]'\n")},
+            "echo $?"),
+    "fish": ("fish", {"plain": (".config/fish/config.fish", "set -g fish_greeting ''\n")}, "echo $status"),
+    "tcsh": ("tcsh", {"plain": (".tcshrc", "set prompt='vm> '\n")}, "echo $status"),
+}
+CSH = {"tcsh"}
+CASES = [(name, what) for name, (_words, prompts, _question) in SHELLS.items() for what in prompts]
+
+
+def results(name, several_lines):
+    """Commands with their status and output."""
+    status = "sh -c 'exit %d'"
+    yield "true", 0, ""
+    yield "echo hi", 0, "hi\n"
+    yield "printf abc", 0, "abc"
+    yield status % 3, 3, ""
+    yield status % 127, 127, ""
+    yield "printf '1\\n2\\n3'", 0, "1\n2\n3"
+    yield "printf 12", 0, "12"
+    yield "printf '\\n\\n'", 0, "\n\n"
+    yield "printf 'total $ '", 0, "total $ "
+    yield "printf '# '", 0, "# "
+    yield "seq 300", 0, "".join("%d\n" % n for n in range(1, 301))
+    yield "echo " + "x" * 100, 0, "x" * 100 + "\n"
+    yield "echo " + "0123456789" * 30, 0, "0123456789" * 30 + "\n"
+    yield "echo '%s'" % WORDS, 0, WORDS + "\n"
+    yield "echo vt7:0", 0, "vt7:0\n"
+    if name == "bash":
+        yield "printf 'root@vm# \\nroot@vm# '; sh -c 'exit 4'", 4, "root@vm# \nroot@vm# "
+    if name not in CSH | {"fish"} and several_lines:
+        yield "cat <<EOF\none\n> two\nEOF", 0, "one\n> two\n"
+        yield "for i in 1 2; do\necho $i\ndone", 0, "1\n2\n"
+        yield "echo hi\n", 0, "hi\n"
+
+
+def check(session, name, several_lines=True, echoes_twice=False):
+    """echoes_twice: the shell's editor may show what the terminal has shown (docs/internals/prompts.rst)."""
+    wrong = []
+    for n, (command, status, output) in enumerate(results(name, several_lines)):
+        echo = command + "\n" if echoes_twice else ""
+        got = session.cmd_status_output(command, timeout=2 * BUSY)
+        if got not in ((status, output), (status, echo + output)):
+            wrong.append((command, got))
+        got = session.cmd_output(command, timeout=2 * BUSY) if n % 3 == 0 else output
+        if got not in (output, echo + output):
+            wrong.append((command, got))
+    assert not wrong
+
+
+def prepare(folder, name, what):
+    """A home with the shell's file, and the words that start the shell there."""
+    path, text = SHELLS[name][1][what]
+    full = os.path.join(folder, path)
+    os.makedirs(os.path.dirname(full), exist_ok=True)
+    with open(full, "w") as f:
+        f.write(text)
+    words = SHELLS[name][0].split()
+    return [shutil.which(words[0]), *words[1:], "-l"]
+
+
+@pytest.fixture(scope="module")
+def server():
+    """An account whose shell is what start in its home says."""
+    account, server = Account(), None
+    try:
+        server = Sshd("ForceCommand exec %s/start" % account.home, account=account)
+        yield server
+    finally:
+        if server is not None:
+            server.stop()
+        account.remove()
+
+
+@pytest.mark.parametrize("name,what", CASES)
+def test_shell_by_ssh(server, name, what):
+    home = os.path.join(server.account.home, "%s-%s" % (name, what))
+    words = prepare(home, name, what)
+    start = os.path.join(server.account.home, "start")
+    with open(start, "w") as f:
+        f.write("#!/bin/sh\ncd /\nHOME=%s LANG=C.UTF-8 exec %s\n" % (home, " ".join(words)))
+    os.chmod(start, 0o755)
+    subprocess.run(["chown", "-R", server.account.name, server.account.home], check=True)
+    session = login.remote_login("ssh", server.host, server.port, server.user, None, PATTERN, timeout=2 * BUSY,
+                                 ssh_identity_file=server.key, status_test_command=SHELLS[name][2])
+    with session:
+        check(session, name, name != "zsh")
+
+
+# What a line editor draws on more than one row is not followed: commands of several lines in
+# fish, zsh and ksh93, and their prompts of several (docs/internals/prompts.rst).
+@pytest.mark.parametrize("name,what", [case for case in CASES if case not in (("zsh", "fancy"), ("fish", "plain"))])
+def test_shell_on_a_console(tmp_path, name, what):
+    words = prepare(str(tmp_path), name, what)
+    env = {"PATH": os.environ["PATH"], "TERM": "xterm", "LANG": "C.UTF-8", "HOME": str(tmp_path)}
+    with Noisy(tmp_path, words, env) as noisy, aexpect.ConsoleSession(
+            noisy.path, prompt=PATTERN, status_test_command=SHELLS[name][2]) as session:
+        session.sendline()
+        login._remote_login(session, "root", "x", PATTERN, timeout=2 * BUSY)
+        check(session, name, name not in ("zsh", "ksh93"), echoes_twice=name == "ksh93")

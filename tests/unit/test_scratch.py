@@ -1,0 +1,153 @@
+"""Temporary files and folders are gone wherever an exception comes, as a signal handler's may."""
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import weakref
+from concurrent import futures
+
+import pytest
+from virtvm import scratch
+from virtvm.companions import transfer
+from virtvm.guest import commands
+
+# Where the exception comes.
+HERE = {module.__file__ for module in (scratch, transfer, commands, contextlib, tempfile, weakref)}
+
+
+class Alarm(OSError):
+    """As TimeoutError, which a handler may well raise; what ignores errors must not take it."""
+
+
+class At:
+    """Raises Alarm before one of the instructions of the code that this is about."""
+
+    def __init__(self, instant):
+        self.left = instant
+
+    def __call__(self, frame, event, arg):
+        if frame.f_code.co_filename not in HERE:
+            return None
+        frame.f_trace_opcodes = True
+        if event == "opcode":
+            self.left -= 1
+            if self.left < 0:
+                raise Alarm
+        return self
+
+
+def read_file(folder):
+    transfer.read_file("host", "scp", "root", "", 22, "/etc/fstab")
+
+
+def scp_between_remotes(folder):
+    transfer.scp_between_remotes("one", "other", 22, "", "", "root", "root", "/etc", "/tmp")
+
+
+def whole(folder):
+    with commands.whole(os.path.join(folder, "whole")) as path, open(path, "w") as f:
+        f.write("content")
+
+
+def write_whole(folder):
+    scratch.write_whole(os.path.join(folder, "whole"), b"content")
+
+
+def a_folder(folder):
+    with scratch.Folder("virtvm-", folder=folder) as path:
+        os.makedirs(os.path.join(path, "a", "b"))
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """The temporary folder; copies bring what is there at once."""
+    def copy(target):
+        with open(target, "w") as f:
+            f.write("content")
+
+    class Transfer:
+        def __init__(self, *args, **keywords):
+            pass
+
+        def run(self, sources, target, text):
+            assert all(os.path.exists(source) for source in sources)
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(transfer, "copy_files_from", lambda *args, **keywords: copy(args[6]))
+    monkeypatch.setattr(transfer, "scp_from_remote", lambda *args, **keywords: copy(os.path.join(args[5], "etc")))
+    monkeypatch.setattr(transfer, "_Transfer", Transfer)
+    return str(tmp_path)
+
+
+def strike_everywhere(call, folder):
+    """(how many instructions there were, at which of them something was left)."""
+    wrong, instant, done = [], 0, False
+    sys.settrace(At(sys.maxsize))       # what is imported and set up once: CPython 3.12 tells opcodes then only
+    try:
+        call(folder)
+    finally:
+        sys.settrace(None)
+    while not done:
+        try:
+            sys.settrace(At(instant))
+            call(folder)
+            done = True
+        except Alarm:
+            pass
+        finally:
+            sys.settrace(None)
+        for name in os.listdir(folder):
+            if name == "whole":
+                os.unlink(os.path.join(folder, name))
+            else:
+                wrong.append(instant)
+                shutil.rmtree(os.path.join(folder, name))
+        instant += 1
+    return instant, wrong
+
+
+@pytest.mark.parametrize("call", [read_file, scp_between_remotes, whole, write_whole, a_folder],
+                         ids=lambda call: call.__name__)
+def test_an_exception_at_any_instruction_leaves_nothing(call, folder):
+    # In a thread: CPython does not end an except clause whose last instruction is struck, so that all that
+    # its thread raises later would have a context.
+    with futures.ThreadPoolExecutor(1) as pool:
+        instant, wrong = pool.submit(strike_everywhere, call, folder).result()
+    assert instant > 100 and wrong == []
+
+
+def test_what_nobody_lets_go_is_gone_at_the_end(tmp_path):
+    """Nor does a forked process, which ends as this one does, take it away."""
+    program = ("import os, sys\nfrom virtvm import scratch\n"
+               "one = scratch.Folder('one-', folder=sys.argv[1])\ntwo = scratch.File('two-', folder=sys.argv[1])\n"
+               "if os.fork() == 0:\n    sys.exit()\n"
+               "os.wait()\nprint(sorted(os.listdir(sys.argv[1])))")
+    done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE, check=True, text=True)
+    assert "one-" in done.stdout and "two-" in done.stdout and os.listdir(tmp_path) == []
+
+
+def test_what_is_there_already_is_somebody_elses(tmp_path, monkeypatch):
+    monkeypatch.setattr(scratch, "name", lambda *args: str(tmp_path / "taken"))
+    for kind in (scratch.Folder, scratch.File):
+        (tmp_path / "taken").mkdir()
+        with pytest.raises(FileExistsError):
+            kind("")
+        (tmp_path / "taken").rmdir()    # it is there
+
+
+def test_folders_that_their_owner_may_not_write_to_are_removed(tmp_path):
+    """root may: as another user."""
+    program = ("import os, sys\nos.chdir('/')\nfrom virtvm import scratch\n"
+               "if os.getuid() == 0:\n    os.setgid(65534)\n    os.setuid(65534)\n"
+               "with scratch.Folder('one-', folder=sys.argv[1]) as path:\n"
+               "    os.makedirs(path + '/a/b')\n    os.symlink('/etc', path + '/a/link')\n"
+               "    os.chmod(path + '/a/b', 0)\n    os.chmod(path + '/a', 0o500)\n    os.chmod(path, 0o500)")
+    os.chmod(tmp_path, 0o777)
+    for above in list(tmp_path.parents)[:3]:
+        if os.stat(above).st_uid == os.getuid() and above != tmp_path.anchor and len(above.parts) > 2:
+            os.chmod(above, 0o755)
+    subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True)
+    assert os.listdir(tmp_path) == []

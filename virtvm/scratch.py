@@ -1,0 +1,91 @@
+"""Temporary files and folders that are gone however early or late an exception comes.
+
+A signal handler's exception may come between any two instructions. What the library's own are
+removed by is made only once they are there; here it is made before.
+"""
+
+import os
+import stat
+import weakref
+
+from virtvm import signals
+
+
+def name(prefix, suffix="", folder=None):
+    """A path (str) that nobody has: for what is noted before it is made.  folder: None for $TMPDIR."""
+    if folder is None:
+        import tempfile
+        folder = tempfile.gettempdir()
+    return os.path.join(os.path.abspath(folder), "%s%s%s" % (prefix, os.urandom(8).hex(), suffix))
+
+
+def make_file(path):
+    """An empty file of the owner's alone at path, where none is; by one call, without a descriptor."""
+    os.mknod(path, stat.S_IFREG | 0o600)
+
+
+class _Scratch:
+    def __init__(self, prefix, suffix="", folder=None):
+        self.path = name(prefix, suffix, folder)
+        # Also at the interpreter's end, but by no process that this one forks.
+        self._removal = weakref.finalize(self, self._remove_own, self.path, os.getpid())
+        try:
+            self._make()
+        except FileExistsError:         # somebody else's
+            self._removal.detach()
+            raise
+
+    def __enter__(self):
+        return self.path
+
+    def __exit__(self, *exc):
+        self._remove_own(self.path, os.getpid())
+        self._removal.detach()          # not before: what is interrupted is done once more
+
+    @classmethod
+    def _remove_own(cls, path, pid):
+        if pid == os.getpid():
+            try:
+                cls._remove(path)
+            except FileNotFoundError as e:   # it has become something else, or was removed
+                signals.let_out(e)
+
+
+class File(_Scratch):
+    """A context that makes an empty file and removes it, if it still has that name then; its value is the path."""
+
+    _remove = staticmethod(os.unlink)
+
+    def _make(self):
+        make_file(self.path)
+
+
+class Folder(_Scratch):
+    """A context that makes a folder of the owner's alone and removes it with all in it; its value is the path."""
+
+    def _make(self):
+        os.mkdir(self.path, 0o700)
+
+    @staticmethod
+    def _remove(path):
+        """Not by shutil.rmtree(), which takes whatever OSError a signal handler raises for its own."""
+        folders = [path]
+        for folder in folders:          # which become more
+            os.chmod(folder, 0o700)     # copies of folders that their owner may not write to
+            for each in os.listdir(folder):
+                below = os.path.join(folder, each)
+                if stat.S_ISDIR(os.lstat(below).st_mode):
+                    folders.append(below)
+                else:
+                    os.unlink(below)
+        for folder in reversed(folders):
+            os.rmdir(folder)
+
+
+def write_whole(path, data):
+    """Make the file path hold data (bytes), readable by its owner alone, or leave what was there."""
+    folder, own = os.path.split(path)
+    with File(own + ".", ".tmp", folder) as temporary:
+        with open(temporary, "wb") as f:
+            f.write(data)
+        os.rename(temporary, path)
