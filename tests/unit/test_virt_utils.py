@@ -526,6 +526,43 @@ def test_damaged_pool_is_begun_anew(pool_dir, caplog):
     assert virt_utils.get_mac_address("vm", 0) == "9a:00:00:00:00:02"
 
 
+def test_addresses_of_killed_runs_are_forgotten(pool_dir, monkeypatch):
+    """Each stayed for ever.  A guest that is asked for keeps its address, however old it is."""
+    from virtvm.companions import mac_pool
+    today = 20000
+    monkeypatch.setattr(mac_pool, "_today", lambda: today)
+    old = [virt_utils.generate_mac_address("killed", nic) for nic in range(3)]
+    kept = virt_utils.generate_mac_address("lives on", 0)
+    with mac_pool._open_pool() as pool:         # as version 0.1.0 wrote it
+        pool["of old:0"] = "9a:00:00:00:00:01"
+    today += 30
+    assert virt_utils.get_mac_address("lives on", 0) == kept
+    assert virt_utils.generate_mac_address("vm", 0) not in old
+    assert virt_utils.get_mac_address("of old", 0) == "9a:00:00:00:00:01"
+    today += 1
+    virt_utils.generate_mac_address("vm", 1)
+    with mac_pool._open_pool() as pool:
+        assert {key for key in pool if ":" in key} == {"lives on:0", "of old:0", "vm:0", "vm:1"}
+        assert set(mac_pool._days(pool)) == {"lives on:0", "of old:0", "vm:0", "vm:1"}
+    virt_utils.free_mac_address("vm", 1)
+    today += 31
+    virt_utils.set_mac_address("vm", 2, old[0])
+    virt_utils.generate_mac_address("vm", 3)
+    with mac_pool._open_pool() as pool:
+        assert {key for key in pool if ":" in key} == {"vm:2", "vm:3"}
+
+
+@pytest.mark.parametrize("seen", ["", "[]", "3", '{"vm:0": "x"}', '{"vm:0": null}', "{", '{"other:0": 1}'])
+def test_damaged_days_cost_no_address(pool_dir, seen):
+    from virtvm.companions import mac_pool
+    mac = virt_utils.generate_mac_address("vm", 0)
+    with mac_pool._open_pool() as pool:
+        pool["seen"] = seen
+    assert virt_utils.generate_mac_address("vm", 1) != mac
+    assert virt_utils.get_mac_address("vm", 0) == mac
+    virt_utils.free_mac_address("vm", 1)
+
+
 def test_pool_is_not_put_where_others_can_write(pool_dir):
     pool_dir.mkdir()
     pool_dir.chmod(0o777)

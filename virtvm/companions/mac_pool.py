@@ -1,7 +1,8 @@
 """MAC addresses of virtual NICs, unique among all processes of a user.
 
 The pool is the file mac_pool.json in the user's state folder (_state_dir), guarded by a lock
-beside it.  Its keys are "instance:nic".
+beside it.  Its keys are "instance:nic"; "seen" says on which day (since 1970) each address was last asked
+for.  Runs that are killed leave theirs: who was not asked for in 30 days is forgotten.
 """
 
 import contextlib
@@ -15,6 +16,8 @@ from virtvm.scratch import write_whole
 _LOCK_TIMEOUT = 20.0    # seconds; a holder needs some milliseconds
 _DRAWS = 64             # of addresses with the pool's prefix, before others are tried
 _PREFIX = "prefix"      # the key of the four bytes that this pool's addresses share
+_SEEN = "seen"          # the key of the days on which addresses were asked for: a JSON object, as text
+_KEPT_DAYS = 30
 
 
 @contextlib.contextmanager
@@ -77,6 +80,47 @@ def _key(vm_instance, nic_index):
     return "%s:%s" % (vm_instance, nic_index)
 
 
+def _today():
+    return int(time.time() // 86400)
+
+
+def _days(pool):
+    """{key: day on which its address was last asked for}"""
+    import json
+    try:
+        days = json.loads(pool.get(_SEEN, "{}"))
+        return {key: int(day) for key, day in days.items()}
+    except (AttributeError, TypeError, ValueError) as e:
+        signals.let_out(e)
+        return {}                   # damaged: each has today's
+
+
+def _keep_days(pool, days):
+    import json
+    pool[_SEEN] = json.dumps(days)
+
+
+def _see(pool, key):
+    """Note that the address of a NIC is in use today."""
+    _keep_days(pool, dict(_days(pool), **{key: _today()}))
+
+
+def _forget(pool, key):
+    if pool.pop(key, None) is not None:
+        days = _days(pool)
+        days.pop(key, None)
+        _keep_days(pool, days)
+
+
+def _forget_old(pool):
+    """Forget who was not asked for in a long time.  One without a day, of an older version, has today's."""
+    days, today = _days(pool), _today()
+    for key in [key for key in pool if ":" in key]:
+        if today - days.setdefault(key, today) > _KEPT_DAYS:
+            del pool[key], days[key]
+    _keep_days(pool, days)
+
+
 def generate_mac_address(vm_instance, nic_index):
     """Return the MAC address of a NIC, generated and kept at the first call (str).
 
@@ -87,9 +131,11 @@ def generate_mac_address(vm_instance, nic_index):
     key = _key(vm_instance, nic_index)
     with _open_pool() as pool:
         if key not in pool:
+            _forget_old(pool)
             if _PREFIX not in pool:
                 pool[_PREFIX] = "9a:" + _random_bytes(3)
             pool[key] = _unused(pool[_PREFIX], set(pool.values()))
+        _see(pool, key)
         return pool[key]
 
 
@@ -106,16 +152,21 @@ def _unused(prefix, taken):
 def set_mac_address(vm_instance, nic_index, mac):
     """Keep mac (str) as the MAC address of a NIC."""
     with _open_pool() as pool:
-        pool[_key(vm_instance, nic_index)] = mac
+        key = _key(vm_instance, nic_index)
+        pool[key] = mac
+        _see(pool, key)
 
 
 def get_mac_address(vm_instance, nic_index):
     """Return the MAC address kept for a NIC (str), or None."""
+    key = _key(vm_instance, nic_index)
     with _open_pool() as pool:
-        return pool.get(_key(vm_instance, nic_index))
+        if key in pool:
+            _see(pool, key)
+        return pool.get(key)
 
 
 def free_mac_address(vm_instance, nic_index):
     """Forget the MAC address of a NIC, so that it can be given away again."""
     with _open_pool() as pool:
-        pool.pop(_key(vm_instance, nic_index), None)
+        _forget(pool, _key(vm_instance, nic_index))
