@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from virtvm import __version__
+from virtvm import __version__, completion
 from virtvm.commands import check, complain, copy, interactive, params, run
 from virtvm.commands import list as list_command
 from virtvm.companions.printable import printable
@@ -74,7 +74,9 @@ def _parser():
 
 def main(argv=None):
     """Run the command line (default: this process's); return the exit status."""
-    args = _parser().parse_args(argv)
+    parser = _parser()
+    completion.answer(parser)
+    args = parser.parse_args(argv)
     try:
         return args.run(args)
     except KeyboardInterrupt:
