@@ -17,7 +17,7 @@ import warnings
 import pytest
 
 from virtvm import boot_progress, signals
-from virtvm.autotest import discover
+from virtvm.autotest.imports import discover
 from virtvm.companions.printable import printable, printable_lines, printable_output
 from virtvm.companions.secrets import MASK, Secret
 
@@ -126,7 +126,7 @@ class Runner:
 
     def test(self, name, bindir):
         """A test object with a fresh folder."""
-        from virtvm.autotest.test_object import Test
+        from virtvm.autotest.tests.test_object import Test
         from virtvm.companions import virt_utils
         self.used = True
         base = folder = os.path.join(self.folder, re.sub(r"[^\w.\[\]-]+", "_", name))
@@ -161,7 +161,7 @@ class Runner:
                 signals.let_out(e)
                 warnings.warn(printable_lines("VM %s: %s" % (vm.name, e)), stacklevel=2)
         if self.used:
-            from virtvm.autotest import virt_env_process
+            from virtvm.autotest.tests import virt_env_process
             from virtvm.companions import virt_utils
             virt_env_process.end_networks(self.env)
             virt_utils.close_log_file()
@@ -234,7 +234,7 @@ class Run:
         self.failed = False
 
     def prepare(self):
-        from virtvm.autotest import virt_env_process
+        from virtvm.autotest.tests import virt_env_process
         from virtvm.companions.aexpect import ConsoleSession
         from virtvm.params.config import NO_GUEST, names_guest
         if not names_guest(self.params):
@@ -267,7 +267,7 @@ class Run:
             self.seconds["boot"] = time.monotonic() - start
 
     def clean_up(self):
-        from virtvm.autotest import virt_env_process
+        from virtvm.autotest.tests import virt_env_process
         from virtvm.companions.aexpect import ConsoleSession
         start = time.monotonic()
         try:

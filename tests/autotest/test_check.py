@@ -6,7 +6,7 @@ import sys
 import pytest
 from support.autotest_tree import write
 from virtvm import autotest, cli
-from virtvm.autotest import checker
+from virtvm.autotest.imports import checker
 
 BAD = """
     import gtk, os, time

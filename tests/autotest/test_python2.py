@@ -11,7 +11,7 @@ import traceback
 import pytest
 from support.autotest_tree import environment, python, write
 from virtvm import autotest
-from virtvm.autotest import translate
+from virtvm.autotest.python2 import translate
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SOURCES = sorted(glob.glob(os.path.join(HERE, "python2", "*.py")))
@@ -414,7 +414,7 @@ def test_a_name_that_leaks_from_a_list_outside_of_functions_is_told(tmp_path, te
 def test_every_line_stays_where_it_is(path):
     import ast
 
-    from virtvm.autotest import syntax
+    from virtvm.autotest.python2 import syntax
     text = translate.read(path)
     converted = syntax.convert(text, path).text
     assert converted.count("\n") == text.count("\n")

@@ -2,6 +2,8 @@
 
 import importlib
 import pickle
+import subprocess
+import sys
 from unittest import mock
 
 import pytest
@@ -27,6 +29,36 @@ def test_the_same_object(name):
 def test_the_same_module(old, new):
     module = importlib.import_module("virtvm." + old)
     assert module is importlib.import_module("virtvm." + new)
+
+
+# Modules of virtvm.autotest in 0.1.0.
+AUTOTEST = [
+    "cartesian", "checker", "configuration", "configuration.expand", "configuration.filters", "configuration.syntax",
+    "dialect", "discover", "finder", "loader", "names", "ppm_utils", "profilers", "python2", "python2.builtins",
+    "python2.files", "python2.imp", "python2.modules", "python2.runtime", "python2.text", "scan_results", "semantics",
+    "syntax", "test_object", "translate", "tree", "virt_env_process", "virt_test_setup", "virt_test_utils"]
+
+
+def test_modules_of_autotest_are_one_by_each_name():
+    """Each alone, and with the newer name first or last."""
+    from virtvm.autotest.older import MOVED
+    program = ("import importlib, sys\n"
+               "for names in sys.argv[1:], sys.argv[:0:-1]:\n"
+               "    for name in [name for name in sys.modules if name.startswith('virtvm.autotest.')]:\n"
+               "        del sys.modules[name]\n"
+               "    found = [importlib.import_module('virtvm.autotest.' + name) for name in names]\n"
+               "    assert found[0] is found[-1], names\n"
+               "    for one in found:\n"
+               "        assert one.__spec__.name == one.__name__, one\n"
+               "        assert sys.modules[one.__name__] is one, one\n")
+    for name in AUTOTEST:
+        subprocess.run([sys.executable, "-c", program, name, MOVED.get(name, name)], check=True, timeout=60)
+    assert set(MOVED) < set(AUTOTEST)
+
+
+def test_reloaded_by_its_older_name():
+    module = importlib.import_module("virtvm.autotest.scan_results")
+    assert importlib.reload(module) is module is importlib.import_module("virtvm.autotest.tests.scan_results")
 
 
 @pytest.mark.parametrize("name", ["Params", "Env"])

@@ -3,7 +3,7 @@
 import os
 
 import pytest
-from virtvm.autotest import test_object, virt_env_process, virt_test_setup
+from virtvm.autotest.tests import test_object, virt_env_process, virt_test_setup
 from virtvm.companions.virt_utils import Env, Params
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root: it changes the host")

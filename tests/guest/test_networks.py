@@ -78,7 +78,7 @@ def test_old_test_on_a_private_bridge(host, built_guest, tmp_path):
 def test_bridge_of_a_process_that_was_killed_is_made_anew(host):
     code = """
         import os, sys
-        from virtvm.autotest.virt_test_setup import PrivateBridgeConfig
+        from virtvm.autotest.tests.virt_test_setup import PrivateBridgeConfig
         bridge = PrivateBridgeConfig({"priv_brname": "testbr"})
         bridge.setup()
         print(open("/sys/class/net/testbr/ifalias").read().split()[1] == str(os.getpid()))
@@ -101,7 +101,7 @@ def test_bridge_that_cannot_be_had_leaves_nothing(host):
     try:
         code = """
             import time
-            from virtvm.autotest.virt_test_setup import PrivateBridgeConfig, PrivateBridgeError
+            from virtvm.autotest.tests.virt_test_setup import PrivateBridgeConfig, PrivateBridgeError
             while b":0035" not in open("/proc/net/tcp", "rb").read():
                 time.sleep(0.02)
             try:

@@ -4,7 +4,7 @@ import os
 
 import pytest
 from support.waiting import LONG
-from virtvm.autotest import virt_test_utils
+from virtvm.autotest.tests import virt_test_utils
 from virtvm.companions import error
 
 GOOD = r"""

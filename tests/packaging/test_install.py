@@ -167,7 +167,7 @@ for found in pkgutil.walk_packages(virtvm.__path__, "virtvm."):
     if found.name not in ("virtvm.pytest_plugin", "virtvm.__main__") and ".plugin" not in found.name:
         __import__(found.name)
 assert not {"qemu", "rich", "pytest", "tomli"} & set(sys.modules)
-from virtvm.autotest import translate
+from virtvm.autotest.python2 import translate
 if translate.translated("old.py").is_python2:
     print("old tests are read")
 from virtvm.hypervisors import monitor

@@ -14,7 +14,7 @@ COMPARE = r"""
 import glob, itertools, json, os, random, sys
 sys.path.insert(0, sys.argv[1])
 from virttest import cartesian_config
-from virtvm.autotest import cartesian
+from virtvm.autotest.variants import cartesian
 
 HIDDEN = ("_name_map_file", "_short_name_map_file")
 counts = {"same": 0, "refused": 0, "different": []}

@@ -6,7 +6,7 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from virtvm.autotest import cartesian
+from virtvm.autotest.variants import cartesian
 
 HIDDEN = {"name", "shortname", "dep", "_name_map_file", "_short_name_map_file"}
 

@@ -238,7 +238,7 @@ def test_list_needs_variants(toml, capsys):
 
 
 def test_variants_are_expanded_once(cfg, monkeypatch):
-    from virtvm.autotest import cartesian
+    from virtvm.autotest.variants import cartesian
     times = []
     expand = cartesian.Parser.get_dicts
     monkeypatch.setattr(cartesian.Parser, "get_dicts", lambda self: times.append(1) or expand(self))

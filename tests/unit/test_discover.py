@@ -1,7 +1,7 @@
 """Which files are tests of old."""
 
 import pytest
-from virtvm.autotest import discover
+from virtvm.autotest.imports import discover
 
 
 @pytest.mark.parametrize("source, is_test", [

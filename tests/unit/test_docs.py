@@ -10,7 +10,7 @@ import textwrap
 
 import pytest
 from virtvm import virt_vm
-from virtvm.autotest import names
+from virtvm.autotest.imports import names
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 DOCUMENTS = sorted(glob.glob(os.path.join(TOP, "*.rst"))

@@ -6,7 +6,7 @@ import pytest
 from support import waiting
 
 from virtvm import virt_vm
-from virtvm.autotest import virt_env_process
+from virtvm.autotest.tests import virt_env_process
 from virtvm.companions import aexpect
 from virtvm.companions.params import Env, Params
 from virtvm.hypervisors import network

@@ -14,7 +14,7 @@ from virtvm.params.params import Params
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 # Names of methods and mappings that are no params of a test, beside those that are.
-OTHERS = {"virtvm/hypervisors/migration.py": {"max-bandwidth"}, "virtvm/autotest/cartesian.py": {"shortname"}}
+OTHERS = {"virtvm/hypervisors/migration.py": {"max-bandwidth"}, "virtvm/autotest/variants/cartesian.py": {"shortname"}}
 
 
 def text(path):
@@ -122,7 +122,7 @@ def test_command_lists_searches_and_tells_all_of_one(capsys):
     assert status == 0 and detail.splitlines() == [
         "mem", "    Memory of the guest.", "    default  1024, else 128 (autotest's)", "    unit     MiB",
         "    of       machines", "    example  mem = 2048",
-        "    read by  virtvm/hypervisors/qemu_command.py, virtvm/autotest/virt_test_setup.py"]
+        "    read by  virtvm/hypervisors/qemu_command.py, virtvm/autotest/tests/virt_test_setup.py"]
     assert "does not honour" in output(capsys, "floppies")[1]
     assert output(capsys, "nicmodel") == (1, "", "virtvm: no param has nicmodel in it: did you mean nic_model?\n")
     assert output(capsys, "zzzzzz") == (1, "", "virtvm: no param has zzzzzz in it\n")

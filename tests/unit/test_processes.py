@@ -45,7 +45,7 @@ def test_values_forge_no_keyvals(tmp_path):
 
 
 def test_keyvals_are_written_all_or_none(tmp_path):
-    from virtvm.autotest.test_object import Test
+    from virtvm.autotest.tests.test_object import Test
     test = Test("x", str(tmp_path), str(tmp_path / "out"), None)
     try:
         with pytest.raises(ValueError, match="Invalid key: b c"):

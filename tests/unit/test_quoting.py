@@ -16,7 +16,7 @@ from unittest import mock
 
 import pytest
 from virtvm import _session, autotest, companions, virt_vm
-from virtvm.autotest import virt_env_process
+from virtvm.autotest.tests import virt_env_process
 from virtvm.companions import _local, aexpect, quoting, utils, virt_utils
 from virtvm.companions.params import Env, Params
 from virtvm.hypervisors import network
@@ -26,15 +26,13 @@ HOSTILE = ["x; touch {0}; true", "$(touch {0})", "`touch {0}`", "x' ; touch {0};
 
 # Modules of which nothing is called, and why.
 NOT_WALKED = {
-    "virtvm.autotest.python2": "stands in for the test's own calls, which run what the test says",
+    "virtvm.autotest.python2": "sources to code, and stands in for the test's own calls: they run what it says",
     "virtvm.companions.secrets": "asks people, on their terminal: runs nothing",
-    "virtvm.autotest.configuration": "texts to dicts: runs nothing",
-    "virtvm.autotest.translate": "sources to code: runs nothing",
-    "virtvm.autotest.syntax": "sources to trees: runs nothing",
-    "virtvm.autotest.semantics": "trees to trees: runs nothing",
-    "virtvm.autotest.dialect": "trees: runs nothing",
-    "virtvm.autotest.finder": "imports test files, which is to run them",
-    "virtvm.autotest.loader": "imports test files, which is to run them",
+    "virtvm.autotest.variants.expand": "texts to dicts: runs nothing",
+    "virtvm.autotest.variants.filters": "texts to dicts: runs nothing",
+    "virtvm.autotest.variants.syntax": "texts to dicts: runs nothing",
+    "virtvm.autotest.imports.finder": "imports test files, which is to run them",
+    "virtvm.autotest.imports.loader": "imports test files, which is to run them",
 }
 
 # Functions that are not called, and why.

@@ -10,7 +10,7 @@ import pprint
 import re
 
 import pytest
-from virtvm.autotest import test_object, virt_env_process
+from virtvm.autotest.tests import test_object, virt_env_process
 from virtvm.companions import error, login, secrets, transfer, utils, virt_utils
 from virtvm.companions.params import Env, Params
 

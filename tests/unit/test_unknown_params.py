@@ -109,7 +109,7 @@ def test_names_that_tests_may_ask_for_are_those_in_quotes(tmp_path):
 
 
 def test_variants_are_expanded_for_names_of_objects_alone_if_need_be(tmp_path, monkeypatch):
-    from virtvm.autotest import cartesian
+    from virtvm.autotest.variants import cartesian
     (tmp_path / "tests.cfg").write_text("variants:\n    - one:\n        nics = far\n        type = t\n")
     times = []
     expand = cartesian.Parser.get_dicts

@@ -1,7 +1,7 @@
 """Settings of the host, in folders that stand for the kernel's.  (The real: tests/guest.)"""
 
 import pytest
-from virtvm.autotest import virt_test_setup
+from virtvm.autotest.tests import virt_test_setup
 from virtvm.companions.virt_utils import Params
 
 

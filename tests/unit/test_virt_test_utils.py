@@ -4,8 +4,8 @@ import os
 import time
 
 import pytest
-from virtvm.autotest import ppm_utils, scan_results, virt_env_process, virt_test_utils
-from virtvm.autotest.test_object import Test as Object
+from virtvm.autotest.tests import ppm_utils, scan_results, virt_env_process, virt_test_utils
+from virtvm.autotest.tests.test_object import Test as Object
 from virtvm.companions import aexpect, error, virt_utils
 from virtvm.companions.params import Env, Params
 from virtvm.hypervisors import network

@@ -10,10 +10,14 @@
 
 import collections
 
+from virtvm.autotest import older as _older
+
 __all__ = ["Problem", "check", "install", "load_test", "serve", "uninstall"]
 
 Problem = collections.namedtuple("Problem", "path line column message")
 Problem.__doc__ = "Something in a test that will not work: where (str, int, int from 1) and why (str)."
+
+_older.serve()
 
 
 def install(autotest_dir=None, tests_dirs=(), everywhere=True):
@@ -31,7 +35,7 @@ def install(autotest_dir=None, tests_dirs=(), everywhere=True):
     A genuine autotest that is imported already stays; then virtvm.virt_vm uses
     its error, utils and virt_utils.  May be called again, to add to it.
     """
-    from virtvm.autotest import finder
+    from virtvm.autotest.imports import finder
     finder.install(autotest_dir, tests_dirs, everywhere)
 
 
@@ -42,7 +46,7 @@ def serve():
 
 def uninstall():
     """Undo install(), and forget the modules that were served."""
-    from virtvm.autotest import finder
+    from virtvm.autotest.imports import finder
     finder.uninstall()
 
 
@@ -53,7 +57,7 @@ def load_test(path):
     own, so that a test called unittest hides nothing.  Raises OSError,
     SyntaxError (with the file's own lines) or what the file itself raises.
     """
-    from virtvm.autotest import finder
+    from virtvm.autotest.imports import finder
     return finder.load_test(path)
 
 
@@ -62,5 +66,5 @@ def check(paths):
 
     paths: files (str).  Files of the same folder that they import are looked at, too.
     """
-    from virtvm.autotest import checker
+    from virtvm.autotest.imports import checker
     return checker.check(paths)

@@ -22,7 +22,7 @@ def add(commands):
 def run(args):
     """Print the table; the status is 1 if something will not work, 2 if it can't be looked for."""
     from virtvm import autotest
-    from virtvm.autotest import checker
+    from virtvm.autotest.imports import checker
     try:
         autotest.install(autotest_dir=args.autotest_dir)
         paths = [path for test in args.tests for path in _files(test)]
@@ -51,7 +51,7 @@ def _print_report(report, width):
 
 def _files(test):
     """The file itself, or the tests in a folder (list)."""
-    from virtvm.autotest import discover
+    from virtvm.autotest.imports import discover
     if not signals.isdir(test):
         os.stat(test)
         return [test]

@@ -150,7 +150,7 @@ def _params(args):
 @contextlib.contextmanager
 def _booted(params):
     """A VM that is there as long as it is needed."""
-    from virtvm.autotest import virt_env_process
+    from virtvm.autotest.tests import virt_env_process
     from virtvm.params.config import ConfigError
     from virtvm.params.config import names_guest
     if not names_guest(params):

@@ -33,7 +33,7 @@ def add(commands):
 
 def _run(args):
     from virtvm.params import config
-    from virtvm.autotest import discover
+    from virtvm.autotest.imports import discover
     _find_modules_here()
     try:
         loaded = config.load(args, build=not args.dry_run)
@@ -70,7 +70,7 @@ def _files(tests, loaded):
 
     Of a folder's, tests of old without a variant are left out; one that is named must have one.
     """
-    from virtvm.autotest import discover
+    from virtvm.autotest.imports import discover
     from virtvm.params.config import ConfigError
     found = []
     for test in tests:
@@ -149,7 +149,7 @@ def _print_item(item, shown):
 
 def _commands(params):
     """What starts each VM (list of str).  Names of sockets and addresses are chosen when it starts."""
-    from virtvm.autotest import virt_env_process
+    from virtvm.autotest.tests import virt_env_process
     from virtvm.companions import error
     lines = []
     for name in params.objects("vms"):

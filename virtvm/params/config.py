@@ -236,7 +236,7 @@ class Config:
 
     def _read_files(self, options):
         """Files, in their order: a later one wins, whatever its format.  Filters hold for all variants."""
-        from virtvm.autotest import cartesian
+        from virtvm.autotest.variants import cartesian
         paths = getattr(options, "virtvm_config", None) or []
         filters = [("only", text) for text in getattr(options, "virtvm_only", None) or []]
         filters += [("no", text) for text in getattr(options, "virtvm_no", None) or []]

@@ -11,8 +11,9 @@ from typing import NamedTuple
 # Who reads a param: the word that entries have for it, and the file.
 READERS = {
     "run": "virtvm/pytest_plugin.py", "run_command": "virtvm/commands/run.py", "config": "virtvm/params/config.py",
-    "env_process": "virtvm/autotest/virt_env_process.py", "test_setup": "virtvm/autotest/virt_test_setup.py",
-    "test_utils": "virtvm/autotest/virt_test_utils.py", "qemu": "virtvm/hypervisors/qemu.py",
+    "env_process": "virtvm/autotest/tests/virt_env_process.py",
+    "test_setup": "virtvm/autotest/tests/virt_test_setup.py",
+    "test_utils": "virtvm/autotest/tests/virt_test_utils.py", "qemu": "virtvm/hypervisors/qemu.py",
     "qemu_command": "virtvm/hypervisors/qemu_command.py", "disks": "virtvm/hypervisors/disks.py",
     "network": "virtvm/hypervisors/network.py", "shell": "virtvm/commands/interactive.py",
     "base_vm": "ext/virt_vm/base_vm.c", "guest": "ext/virt_vm/guest.c", "image": "ext/virt_vm/image.c",

@@ -1,7 +1,10 @@
-"""What Python 2 had, for translated modules alone.
+"""Python 2 on Python 3: translate.py makes a module's code, the rest is what Python 2 had.
 
-Nothing of the interpreter is changed: a translated module gets builtins of its own
-(builtins_for), and its import statements get what module() has under a name.
+syntax.py reads Python 2, dialect.py tells whether it must, semantics.py gives operations their older
+meaning (docs/internals/translation.rst).
+
+Nothing of the interpreter is changed: a translated module gets builtins of its own (builtins_for), and
+its import statements get what module() has under a name.
 """
 
 

@@ -99,7 +99,7 @@ def input_(prompt=""):
 
 def execfile(path, globals=None, locals=None):
     """execfile()."""
-    from virtvm.autotest import translate
+    from virtvm.autotest.python2 import translate
     frame = sys._getframe(1)
     if globals is None:
         globals, locals = frame.f_globals, frame.f_locals if locals is None else locals

@@ -22,7 +22,7 @@ def load_source(name, pathname, file=None):
 
 def _load(name, path, folder=None):
     """The module in a source file, run anew; folder: that of a package."""
-    from virtvm.autotest.loader import FileLoader
+    from virtvm.autotest.imports.loader import FileLoader
     loader = FileLoader(name, os.path.abspath(path), is_package=folder is not None)
     module = sys.modules.get(name) or new_module(name)
     module.__file__, module.__loader__ = loader.path, loader
@@ -53,7 +53,7 @@ def load_module(name, file, pathname, description):
 
 def reload(module):
     """The module, run anew."""
-    from virtvm.autotest.loader import FileLoader
+    from virtvm.autotest.imports.loader import FileLoader
     loader = getattr(module, "__loader__", None)
     if not isinstance(loader, FileLoader):
         return importlib.reload(module)

@@ -1,6 +1,6 @@
 """What translated code calls, under the name __virtvm__.
 
-virtvm.autotest.semantics puts the calls there.  Each function does what an operator, a
+virtvm.autotest.python2.semantics puts the calls there.  Each function does what an operator, a
 statement or a method did in Python 2, and for objects that Python 2 did not know what
 Python 3 does.
 """
@@ -52,7 +52,7 @@ def code(source, mode):
     """What exec and eval get: their text may be Python 2, too."""
     if not isinstance(source, (str, bytes)):
         return source
-    from virtvm.autotest import translate
+    from virtvm.autotest.python2 import translate
     if isinstance(source, bytes):
         source = from_bytes(source)
     return translate.compile_text(source.lstrip() if mode == "eval" else source, "<string>", mode)

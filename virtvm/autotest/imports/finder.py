@@ -13,9 +13,9 @@ import sys
 import types
 
 from virtvm import signals
-from virtvm.autotest import names
-from virtvm.autotest.loader import FileLoader
-from virtvm.autotest.tree import Tree
+from virtvm.autotest.imports import names
+from virtvm.autotest.imports.loader import FileLoader
+from virtvm.autotest.imports.tree import Tree
 from virtvm.companions import _host
 
 _ROOTS = ("autotest_lib", "autotest")

@@ -14,7 +14,7 @@ import threading
 import time
 
 from virtvm import signals, threads, virt_vm
-from virtvm.autotest import ppm_utils, virt_test_setup
+from virtvm.autotest.tests import ppm_utils, virt_test_setup
 from virtvm.companions import aexpect_2011 as aexpect
 from virtvm.companions import error, utils, virt_utils
 from virtvm.companions.quoting import command_line

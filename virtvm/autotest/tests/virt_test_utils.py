@@ -9,7 +9,7 @@ import signal
 import time
 
 from virtvm import scratch, signals, virt_vm
-from virtvm.autotest import scan_results
+from virtvm.autotest.tests import scan_results
 from virtvm.companions import aexpect_2011 as aexpect
 from virtvm.companions import error, utils, virt_utils
 from virtvm.companions.quoting import command_line, operand

@@ -3,7 +3,7 @@
 import itertools
 import re
 
-from virtvm.autotest.configuration.syntax import (
+from virtvm.autotest.variants.syntax import (
     Assign, Condition, Delete, Join, Only, Suffix, Variants, collect)
 
 _RESERVED = ("name", "shortname", "dep", "_name_map_file", "_short_name_map_file")

@@ -12,7 +12,7 @@ class Job:
     """What a test may ask of the job that it is part of."""
 
     def __init__(self, autodir, tmpdir, resultdir):
-        from virtvm.autotest.profilers import Profilers
+        from virtvm.autotest.tests.profilers import Profilers
         self.autodir, self.tmpdir, self.resultdir = autodir, tmpdir, resultdir
         self.profilers = Profilers(self)
 

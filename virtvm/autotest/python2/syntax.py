@@ -3,7 +3,7 @@
 fissix parses the source (the parser of lib2to3, which Python 3.13 no longer has).  Its
 fixers are not used: some move lines, some are wrong (`raise e[0](e[1])`).  Instead, the
 texts of single tokens are changed here, so that every line stays where it is.  What has
-no syntax in Python 3 leaves a name behind, for virtvm.autotest.semantics to put right.
+no syntax in Python 3 leaves a name behind, for virtvm.autotest.python2.semantics to put right.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ import sys
 import tokenize
 
 from virtvm import scratch, signals
-from virtvm.autotest import caches
+from virtvm.autotest.python2 import caches
 
 HELPERS = "__virtvm__"              # the name under which translated code finds what helps it
 MARK = "__virtvm_%d"                # stands for a target or a parameter with a structure

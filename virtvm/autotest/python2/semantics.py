@@ -8,9 +8,9 @@ given its meaning is noted as a problem.
 import ast
 import re
 
-from virtvm.autotest import dialect
+from virtvm.autotest.python2 import dialect
 from virtvm.autotest.python2 import builtins, modules, runtime
-from virtvm.autotest.syntax import HELPERS
+from virtvm.autotest.python2.syntax import HELPERS
 
 _EXCEPTION = "__virtvm_e%d"
 
@@ -38,7 +38,7 @@ _UNICODE_TEXT = re.compile(r"(?<![\w-])u(?='[^'\n]*'|\"[^\"\n]*\")")
 def translate(tree, marks):
     """Give tree (changed in place) Python 2's meaning; return a Translation.
 
-    marks: what the names that virtvm.autotest.syntax left behind stand for.
+    marks: what the names that virtvm.autotest.python2.syntax left behind stand for.
     SyntaxError, with a line, for what Python 3 has no place for.
     """
     translation = Translation(tree, marks)

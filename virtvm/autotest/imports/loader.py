@@ -11,7 +11,7 @@ import os
 import sys
 
 from virtvm import signals
-from virtvm.autotest import names
+from virtvm.autotest.imports import names
 from virtvm.companions import _host
 
 
@@ -26,7 +26,7 @@ class FileLoader:
         return None
 
     def exec_module(self, module):
-        from virtvm.autotest import translate
+        from virtvm.autotest.python2 import translate
         translated = translate.translated(self.path)
         namespace = dict(vars(builtins))
         if translated.is_python2:
@@ -42,11 +42,11 @@ class FileLoader:
         return self.path
 
     def get_source(self, fullname=None):
-        from virtvm.autotest import translate
+        from virtvm.autotest.python2 import translate
         return translate.read(self.path)
 
     def get_code(self, fullname=None):
-        from virtvm.autotest import translate
+        from virtvm.autotest.python2 import translate
         return translate.translated(self.path).code
 
     def is_package(self, fullname=None):
@@ -96,7 +96,7 @@ class _Importer:
 
     def _beside(self, name):
         """The module of a bare name that stands beside the file, or None."""
-        from virtvm.autotest import finder
+        from virtvm.autotest.imports import finder
         current = finder.current()
         if name == "common":            # each folder has one, which sets up what is set up
             return finder.common()
@@ -121,7 +121,7 @@ class _Importer:
 
 def _serve_python2(name, fromlist, path):
     """Have the module that is in the file path, one of those imported, loaded by us (bool: whether it is one)."""
-    from virtvm.autotest import finder
+    from virtvm.autotest.imports import finder
     parts = name.split(".")
     wanted = [".".join(parts[:i + 1]) for i in range(len(parts))] + ["%s.%s" % (name, n) for n in fromlist or ()]
     for fullname in wanted:

@@ -21,7 +21,7 @@ import warnings
 
 import virtvm
 from virtvm import signals
-from virtvm.autotest import caches
+from virtvm.autotest.python2 import caches
 from virtvm.scratch import write_whole
 
 Translated = collections.namedtuple("Translated", "code is_python2")
@@ -82,7 +82,7 @@ def analyse(text, path, mode="exec", look=None):
     look: called with the tree before it is given Python 2's meaning.
     """
     look = look or (lambda tree: None)
-    from virtvm.autotest import dialect, semantics, syntax
+    from virtvm.autotest.python2 import dialect, semantics, syntax
     tree, refusal = _parse3(text, path, mode)
     if tree is not None and dialect.is_python3(tree, text):
         look(tree)
@@ -152,7 +152,7 @@ def _better(refusal, e):
 
 def _in_original(e, path, text):
     """The complaint, showing the line that the user wrote."""
-    from virtvm.autotest import syntax
+    from virtvm.autotest.python2 import syntax
     return syntax.syntax_error(e.msg, path, text, e.lineno or 1, 1)
 
 
@@ -209,9 +209,8 @@ def _own_state():
     global _own
     if _own is None:
         folder = os.path.dirname(os.path.abspath(__file__))
-        names = ["translate.py", "dialect.py", "syntax.py", "semantics.py"]
-        names += [os.path.join("python2", name + ".py") for name in ("builtins", "modules", "runtime")]
-        stats = [os.stat(os.path.join(folder, name)) for name in names]
+        names = ["translate", "dialect", "syntax", "semantics", "builtins", "modules", "runtime"]
+        stats = [os.stat(os.path.join(folder, name + ".py")) for name in names]
         _own = ",".join("%d/%d" % (stat.st_mtime_ns, stat.st_size) for stat in stats)
     return _own
 

@@ -4,8 +4,8 @@ The format is that of autotest (2011) and avocado-vt (today's); docs/configurati
 what they agree on and where they differ.
 """
 
-from virtvm.autotest.configuration.expand import Expander
-from virtvm.autotest.configuration.syntax import (
+from virtvm.autotest.variants.expand import Expander
+from virtvm.autotest.variants.syntax import (
     DIALECTS, Assign, LexerError, MissingIncludeError, ParserError, Reader, lines_of)
 
 __all__ = ["LexerError", "MissingIncludeError", "Parser", "ParserError", "print_dicts"]

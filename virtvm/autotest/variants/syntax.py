@@ -4,7 +4,7 @@ import os
 import re
 
 from virtvm import signals
-from virtvm.autotest.configuration.filters import Filter, FilterSyntaxError, Label
+from virtvm.autotest.variants.filters import Filter, FilterSyntaxError, Label
 
 
 class Dialect:
