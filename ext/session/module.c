@@ -34,7 +34,7 @@ static int module_exec(PyObject *module)
     if (st->threading == NULL || learn_main_thread(st) < 0 || errors_setup(module, st) < 0
         || session_setup(module, st) < 0 || rss_setup(module, st) < 0 || places_setup(module, st) < 0
         || crash_setup(module) < 0 || finalized_setup(module) < 0
-        || PyModule_AddFunctions(module, transfer_methods) < 0
+        || PyModule_AddFunctions(module, transfer_methods) < 0 || PyModule_AddFunctions(module, text_methods) < 0
         || PyModule_AddStringConstant(module, "libssh2_version", vt_ssh_library_version()) < 0)
         return -1;
     if (vt_ssh_library_init() != VT_OK) {

@@ -72,6 +72,7 @@ int drain_traverse(struct state *st, visitproc visit, void *arg);
 extern PyMethodDef drain_methods[];
 
 extern PyMethodDef transfer_methods[];      /* transfer.c */
+extern PyMethodDef text_methods[];          /* text.c */
 
 int rss_setup(PyObject *module, struct state *st);
 int crash_setup(PyObject *module);                          /* crash.c */

@@ -225,6 +225,24 @@ def test_a_command_past_the_limit_is_an_error_with_its_two_ends(shell):
     assert shell.cmd("echo next", timeout=60) == "next\n"
 
 
+def test_a_limit_holds_for_the_text_too(sshd):
+    """Four characters stand for a byte that is none: 200 MiB of those took 1.2 GiB, and half a minute beyond the time."""
+    printing = "head -c %d /dev/zero | tr '\\0' '\\377'"
+    with log_in(sshd) as session:
+        session.output_limit = 8 * MIB
+        for run in (session.run, session.cmd):
+            with pytest.raises(aexpect.ShellError, match="passed the limit of %d bytes as text" % (8 * MIB)) as info:
+                run(printing % (4 * MIB), timeout=60)
+            output = info.value.output
+            assert output.startswith("\\xff\\xff") and "are left out here]\n" in output and len(output) < 3 * MIB
+        assert session.run(printing % (2 * MIB), timeout=60).stdout == "\\xff" * (2 * MIB)
+        assert session.cmd(printing % (2 * MIB), timeout=60) == "\\xff" * (2 * MIB)
+        assert session.run(printing % (4 * MIB), timeout=60, text=False).stdout == b"\xff" * (4 * MIB)
+        with pytest.raises(aexpect.ShellError, match="passed the limit of 9 bytes as text") as info:
+            session.run("printf 'abc\\377\\376'", limit=9)
+        assert info.value.output.startswith("abc")
+
+
 def test_what_is_returned_below_the_limit_is_whole(shell):
     assert shell.cmd("seq 1000000", timeout=60) == "".join("%d\n" % n for n in range(1, 1000001))
 

@@ -5,12 +5,12 @@ function holds up nobody else, and may use the session.  What is read meanwhile 
 the engine's store.
 """
 
-import codecs
 import logging
 import os
 import threading
 
 from virtvm import _session, signals, threads
+from virtvm.session.text import decoder
 from virtvm.weak import WeakBag
 
 _PIECE = 65536          # bytes of output that are looked at in one go
@@ -140,7 +140,7 @@ class Lines:
 
     def __init__(self, emit, encoding, errors="backslashreplace"):
         self._emit = emit
-        self._decode = codecs.getincrementaldecoder(encoding)(errors).decode
+        self._decode = decoder(encoding, errors)
         self.rest = ""                  # the unfinished line
 
     def feed(self, output, final=False):

@@ -1,13 +1,13 @@
 """A process that is read from, looking for patterns."""
 
-import codecs
+import itertools
 import re
 
 from virtvm import _session
 from virtvm.companions.exceptions import ExpectError, ExpectProcessTerminatedError, ExpectTimeoutError, diagnosed
 from virtvm.session.deadline import Deadline
 from virtvm.session.tail import Tail
-from virtvm.session.text import strip_console_codes
+from virtvm.session.text import decoder, shown_lines
 
 _SILENCE = 0.1          # what a read waits for when the caller names nothing
 _LIMIT = 256 << 20      # bytes of output that a command, or one reading, may have
@@ -42,7 +42,7 @@ class Expect(Tail):
 
     def _forget_piece(self):
         """Forget the first bytes of a character whose others have not come yet."""
-        self._decode_piece = codecs.getincrementaldecoder(self.encoding)(self.generation.errors).decode
+        self._decode_piece = decoder(self.encoding, self.generation.errors)
 
     def _read(self, silence, timeout):
         """Output (str) that nobody has read, and why that is all; see Session.read."""
@@ -121,11 +121,11 @@ class Expect(Tail):
                 if found is not None:
                     return found, output
             if why not in ("quiet", "timeout", "limit"):
-                raise self._terminated(patterns, why, _ends(output))
+                raise self._terminated(patterns, why, ends(output))
             if clock.expired():
-                raise ExpectTimeoutError(patterns, _ends(output))
+                raise ExpectTimeoutError(patterns, ends(output))
             if len(output) > self.output_limit:
-                raise diagnosed(ExpectError(patterns, _ends(output)), detail=_TOO_MUCH % self.output_limit)
+                raise diagnosed(ExpectError(patterns, ends(output)), detail=_TOO_MUCH % self.output_limit)
 
     def _terminated(self, patterns, why, output):
         if why == "nested":
@@ -152,18 +152,18 @@ class Expect(Tail):
 
     @staticmethod
     def _last_line(text):
-        """The end of the last line with more than blanks on it, without what only a terminal sees."""
+        """The end of the last line with more than blanks on it, as a terminal shows it."""
         # It is looked for at each piece that comes, so all of this has a bound.
         end = len(text)
         stop = max(0, end - _BLANKS)
         while end > stop:
             for window in _LINE_WINDOWS:
                 begin = max(0, end - window)
-                lines = [line for line in strip_console_codes(text[begin:end]).splitlines() if line.strip()]
+                lines = list(itertools.islice(filter(str.strip, shown_lines(text[begin:end])), 2))
                 if len(lines) > 1:              # then a whole line is the last one
                     break
             if lines:
-                return lines[-1][-_LINE:]
+                return lines[0][-_LINE:]
             end = begin
         return ""
 
@@ -191,9 +191,12 @@ class _NewLines:
         return min((index for index in found if index is not None), default=None)   # the first pattern's
 
 
-def _ends(text):
-    """What an exception holds of output (str): all of it, or its first and its last MiB."""
-    left_out = len(text) - 2 * _KEPT
-    if left_out <= 0:
+def ends(text, gone=0):
+    """What an exception holds of output (str): all of it, or its first and its last MiB.
+
+    gone: of the output's bytes so many are left out of the middle of text already.
+    """
+    if len(text) <= 2 * _KEPT and gone <= 0:
         return text
-    return "%s\n[virtvm: %d characters are left out here]\n%s" % (text[:_KEPT], left_out, text[-_KEPT:])
+    left_out = "%d characters" % (len(text) - 2 * _KEPT) if gone <= 0 else "%d bytes and more" % gone
+    return "%s\n[virtvm: %s are left out here]\n%s" % (text[:_KEPT], left_out, text[-_KEPT:])

@@ -10,9 +10,9 @@ from virtvm.companions.exceptions import (
     ShellProcessTerminatedError, ShellStatusError, ShellTimeoutError, diagnosed)
 from virtvm.session import callbacks
 from virtvm.session.deadline import Deadline
-from virtvm.session.expect import _PIECE, _SILENCE, Expect
+from virtvm.session.expect import _KEPT, _PIECE, _SILENCE, _TOO_MUCH, Expect, ends
 from virtvm.session.spawn import by_position
-from virtvm.session.text import strip_console_codes
+from virtvm.session.text import decoded, strip_console_codes
 
 _PROMPT = r"[\#\$]\s*$"
 _SHELLS = {"ash", "bash", "busybox", "csh", "dash", "fish", "ksh", "ksh93", "mksh", "sh", "tcsh", "zsh"}
@@ -41,6 +41,11 @@ class RunResult:
     def __repr__(self):
         return "RunResult(command=%r, status=%r, signal=%r, stdout=%r, stderr=%r)" % (
             self.command, self.status, self.signal, self.stdout, self.stderr)
+
+
+def _with_plain_lines(text):
+    """text with LF for each CR LF; a carriage return within a line may be meant."""
+    return re.sub("(?<!\r)\r+\n", "\n", text) if "\r\n" in text else text
 
 
 class _Printer:
@@ -217,10 +222,18 @@ class ShellSession(Expect):
 
     # Commands
 
+    def _text_within(self, cmd, output, errors, limit):
+        """A command's output (bytes) as text (str).  ShellError if that is longer than limit: \\xNN may be."""
+        text = decoded(output, self.encoding, errors, limit)
+        if text is not None:
+            return text
+        first, last = (decoded(part, self.encoding) for part in (output[:_KEPT], output[_KEPT:][-_KEPT:]))
+        raise diagnosed(ShellError(cmd, ends(first + last, len(output) - 2 * _KEPT)),
+                        detail=_TOO_MUCH % limit + " as text", **self._where)
+
     def _command_text(self, output):
-        """A command's output as text; a carriage return within a line may be meant."""
-        text = output.decode(self.encoding, self.generation.errors)
-        return re.sub("(?<!\r)\r+\n", "\n", text) if "\r\n" in text else text
+        """A command's output (bytes) as text (str)."""
+        return _with_plain_lines(decoded(output, self.encoding, self.generation.errors))
 
     def _is_local_shell(self):
         """Whether what reads in a local session is one of the shells that everybody knows (bool)."""
@@ -272,7 +285,7 @@ class ShellSession(Expect):
             self._source.tell_readable()
             if printer:
                 self._source.unlisten(printer)
-        output = self._command_text(output)
+        output = _with_plain_lines(self._text_within(cmd, output, self.generation.errors, self.output_limit))
         if printer:
             printer.finish(output)
         if want_status and status is None:
@@ -359,12 +372,13 @@ class ShellSession(Expect):
         """
         if isinstance(input, str):
             input = input.encode(self.encoding)
+        limit = self.output_limit if limit is None else limit
         try:
             status, signal, out, err = self._engine.run(
-                command.encode(self.encoding), input=input or b"", timeout=timeout,
-                limit=self.output_limit if limit is None else limit)
+                command.encode(self.encoding), input=input or b"", timeout=timeout, limit=limit)
         except _session.EngineError as e:
             raise self._shell_error(command, e, self._command_text(e.output or b"")) from None
         if text:
-            out, err = (part.decode(self.encoding, "backslashreplace") for part in (out, err))
+            out = self._text_within(command, out, "backslashreplace", limit)
+            err = self._text_within(command, err, "backslashreplace", limit)
         return RunResult(command, status, signal, out, err)

@@ -9,7 +9,7 @@ import signal
 from virtvm import _session, scratch, signals
 from virtvm.session import callbacks, local
 from virtvm.session.generation import OF_1_8
-from virtvm.session.text import strip_console_codes
+from virtvm.session.text import decoded, strip_console_codes
 from virtvm.weak import WeakBag
 
 _GRACE = 5.0            # for a process to end by the signal of close(); then it is killed
@@ -265,7 +265,7 @@ class Spawn(_session.Finalized):
     def _shown(self, gone, output):
         """Output (bytes) as text, and how much is gone before it."""
         first = "[virtvm: the first %d bytes are gone]\n" % gone if gone else ""
-        return first + output.decode(self.encoding, "backslashreplace").replace("\r", "")
+        return first + decoded(output, self.encoding).replace("\r", "")
 
     def get_stripped_output(self):
         """get_output() without terminal escape sequences."""
