@@ -115,9 +115,9 @@ def test_shell_by_ssh(server, name, what):
         check(session, name, name != "zsh")
 
 
-# What a line editor draws on more than one row is not followed: commands of several lines in
-# fish, zsh and ksh93, and their prompts of several (docs/internals/prompts.rst).
-@pytest.mark.parametrize("name,what", [case for case in CASES if case not in (("zsh", "fancy"), ("fish", "plain"))])
+# Commands of several lines in zsh and ksh93 are drawn on several rows, and not followed
+# (docs/internals/prompts.rst).
+@pytest.mark.parametrize("name,what", CASES)
 def test_shell_on_a_console(tmp_path, name, what):
     words = prepare(str(tmp_path), name, what)
     env = {"PATH": os.environ["PATH"], "TERM": "xterm", "LANG": "C.UTF-8", "HOME": str(tmp_path)}

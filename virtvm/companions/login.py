@@ -308,10 +308,10 @@ _SEEN_MAX = 20          # steps whose output is kept
 
 
 def _plain(text):
-    """text (str) as it was before the console wrote its messages into it."""
+    """text (str) as a terminal shows it, and as it was before the console wrote its messages into it."""
     import re
-    from virtvm.companions import aexpect
-    return re.sub(_MESSAGES, "", aexpect.strip_console_codes(text))
+    from virtvm.session.text import shown
+    return re.sub(_MESSAGES, "", shown(text))
 
 
 def _find_question(session, patterns, plain):

@@ -12,6 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define FRESH_BLANKS 8      /* at least: no prompt has so many before a CR */
+
 /* ---- the shape of a prompt that counts ---- */
 
 /* Where the run of digits begins that ends before n. */
@@ -282,6 +284,40 @@ static enum vt_rc cut_decoration(const struct vt_learned *l, const char *text, s
     return VT_OK;
 }
 
+/* ---- a prompt that begins a row ---- */
+
+/* zsh and fish get onto a row of their own, whatever stood on the last one: a mark, blanks up to the right
+ * edge, and CR.  Where that is in the block: from its first byte that is seen; 0: the shell does not do so. */
+static size_t fresh_row(const struct vt_learned *l, size_t *begin)
+{
+    size_t at = vt_last_line(l->block, l->block_len), blanks = 0;
+    for (size_t len; at < l->block_len && l->block[at] == '\033'; at += len)
+        if ((len = vt_escape_len(l->block + at, l->block_len - at)) == 0)
+            return 0;
+    *begin = at;
+    for (; at < l->block_len && l->block[at] != '\r'; at++)
+        blanks = l->block[at] == ' ' ? blanks + 1 : 0;
+    return at < l->block_len && blanks >= FRESH_BLANKS ? at + 1 - *begin : 0;
+}
+
+/* Length of text without a prompt that such a mark is in front of; n if there is none on the last line. */
+static size_t cut_fresh_row(const struct vt_prompts *p, const char *text, size_t n)
+{
+    size_t line = vt_last_line(text, n), begin;
+    for (int i = 0; i < p->count; i++) {
+        const struct vt_learned *l = &p->list[i];
+        size_t len = fresh_row(l, &begin);
+        const char *hit = NULL, *next = text + line;
+        while (len > 0 && (next = memmem(next, n - (size_t)(next - text), l->block + begin, len)) != NULL)
+            hit = next++;
+        if (hit == NULL)
+            continue;
+        size_t left = line + strip_sent(text + line, (size_t)(hit - text) - line, l->block, begin);
+        return is_output(text + line, left - line) ? left : line;
+    }
+    return n;
+}
+
 /* ---- the cut ---- */
 
 /* A line that no prompt fits: with none that followed it, it is one, as the pattern says. */
@@ -360,8 +396,10 @@ enum vt_rc vt_prompts_cut(const struct vt_prompts *p, const struct vt_seen *seen
         break;
     }
     size_t raw = seen->which == NULL ? SIZE_MAX : raw_begin(seen->which, text, n);
-    if (raw == SIZE_MAX)
-        return cut_line(p, seen, hint, text, n, left);
+    if (raw == SIZE_MAX) {
+        *left = cut_fresh_row(p, text, n);
+        return *left < n ? VT_OK : cut_line(p, seen, hint, text, n, left);
+    }
     *left = raw;
     size_t at = vt_last_line(text, raw);
     if (!is_output(text + at, raw - at))

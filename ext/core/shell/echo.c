@@ -1,6 +1,7 @@
 /* echo.c - where the echo of a typed command ends. */
 #include "shell/echo.h"
 
+#include "base/ascii.h"
 #include "console/text.h"
 #include "console/width.h"
 
@@ -10,6 +11,7 @@
 #define BEL '\007'
 #define BS '\010'
 #define CONTINUATION_MAX 32
+#define RIGHT_MAX 1024          /* bytes of a right prompt, its colours included */
 #define SCROLL_WITHIN 4094      /* bytes after the echo's beginning */
 
 struct echo {
@@ -33,15 +35,51 @@ static void skip_cmd(struct echo *e)
         e->c++;
 }
 
+/* The number in ESC [ number letter, if that is the sequence; else 0. */
+static size_t moved(const char *seq, size_t len, char letter)
+{
+    size_t count = 0;
+    if (len < 4 || seq[1] != '[' || seq[len - 1] != letter)
+        return 0;
+    for (size_t i = 2; i + 1 < len; i++) {
+        if (!vt_is_digit(seq[i]) || count > SCROLL_WITHIN)
+            return 0;
+        count = 10 * count + (size_t)(seq[i] - '0');
+    }
+    return count;
+}
+
+/* Length of a right prompt at the text's begin: a move to the right, a text, and a move back to where the cursor
+ * was.  -1: cut off; 0: it is none. */
+static int right_prompt(const char *text, size_t n)
+{
+    size_t at = vt_escape_len(text, n), column = moved(text, at, 'C');
+    if (column < 2)
+        return 0;
+    while (at < n && at < RIGHT_MAX) {
+        uint32_t code;
+        size_t len = text[at] == ESC ? vt_escape_len(text + at, n - at) : vt_character(text + at, n - at, &code);
+        size_t back = text[at] == ESC ? moved(text + at, len, 'D') : 0;
+        if (len == 0)
+            return -1;
+        if (back > 0 || text[at] == '\n' || text[at] == '\r')
+            return back == column ? (int)(at + len) : 0;
+        column += text[at] == ESC ? 0 : (size_t)vt_width(code);
+        at += len;
+    }
+    return at < RIGHT_MAX ? -1 : 0;
+}
+
 /* Skips one item of the text that shows nothing.  -1: cut off; 0: nothing to skip. */
 static int skip_text(struct echo *e)
 {
     char c = e->text[e->t];
     if (c == ESC) {
         size_t len = vt_escape_len(e->text + e->t, e->n - e->t);
-        if (len == 0)
+        int more = right_prompt(e->text + e->t, e->n - e->t);
+        if (len == 0 || more < 0)
             return -1;
-        e->t += len;
+        e->t += more > 0 ? (size_t)more : len;
         return 1;
     }
     if (c == '\r') {
@@ -213,6 +251,23 @@ bool vt_echo_find(const char *cmd, size_t cmd_len, const char *text, size_t n,
 }
 
 /* ---- echoes that are drawn ---- */
+
+bool vt_echo_begun(const char *cmd, size_t cmd_len, const char *text, size_t n)
+{
+    struct echo e = {.cmd = cmd, .text = text, .cmd_len = cmd_len, .n = n};
+    while (e.t < n) {
+        skip_cmd(&e);
+        int skipped = skip_text(&e);
+        if (skipped < 0)
+            return false;
+        if (skipped > 0)
+            continue;
+        if (text[e.t] != '\n' && (e.c == cmd_len || text[e.t] != cmd[e.c++]))
+            return false;
+        e.t++;
+    }
+    return true;
+}
 
 #define ROW 8192
 #define SCROLLED_MIN 8          /* of a scrolled line so much must be seen */

@@ -17,6 +17,9 @@ enum vt_echo vt_echo_align(const char *cmd, size_t cmd_len, const char *text, si
 bool vt_echo_find(const char *cmd, size_t cmd_len, const char *text, size_t n,
                   size_t *begin, size_t *end);
 
+/* Whether text shows nothing but the command's begin: an editor shows what is typed, and draws it anew. */
+bool vt_echo_begun(const char *cmd, size_t cmd_len, const char *text, size_t n);
+
 /* Whether the first line of text, with the prompt before it, shows the prompt and cmd behind it, or
  * cmd's end: how a line editor echoes that draws its line again and again, or scrolls it.  *end is
  * where output begins. */

@@ -10,6 +10,8 @@
 #include <string.h>
 
 #define OVERRUN_LINES 64            /* messages of the kernel's after a prompt */
+#define DRAWN_MAX 8192              /* bytes that an editor draws beside the command, */
+#define DRAWN_GROWTH 16             /* and for each of its own */
 #define LEAD_GROWTH 8               /* a title and a mark may have the command in them, with %20 for a blank */
 
 /* ---- what came between the candidate and the reply ---- */
@@ -101,15 +103,21 @@ static enum vt_rc read_without(const struct vt_session *s, uint64_t begin, uint6
 
 /* ---- what the shell sends before an output ---- */
 
-/* What stands between the last echo of the question and its reply is that. */
+/* What stands between the last echo of the question and its reply is that; at least, where an editor draws
+ * the echo over several rows, what stands before the reply on its line. */
 enum vt_rc vt_learn_lead(struct vt_run *r, uint64_t begin, uint64_t end)
 {
     struct vt_piece p;
-    if (end < begin || end - begin > VT_LEAD_MAX)
-        return VT_OK;
+    struct vt_lead *lead = &r->s->prompts.lead;
+    bool whole = begin <= end && end - begin <= VT_LEAD_MAX;
+    if (!whole)
+        begin = end > VT_LEAD_MAX ? end - VT_LEAD_MAX : 0;
     enum vt_rc rc = vt_run_read(r->s, begin, end, &p);
-    if (rc == VT_OK)
-        vt_lead_learn(&r->s->prompts.lead, p.text, p.n);
+    if (rc == VT_OK && !(whole && vt_lead_learn(lead, p.text, p.n))) {
+        size_t at = vt_last_line(p.text, p.n);
+        if (at > 0 && at < p.n)
+            (void)vt_lead_learn(lead, p.text + at, p.n - at);
+    }
     free(p.text);
     return rc == VT_INVALID ? VT_OK : rc;
 }
@@ -126,6 +134,24 @@ static enum vt_rc skip_lead(struct vt_run *r, uint64_t *at, uint64_t end)
     if (rc == VT_OK)
         *at += vt_lead_len(lead, p.text, p.n);
     free(p.text);
+    return rc == VT_INVALID ? VT_OK : rc;       /* not even the file has it */
+}
+
+/* The same where the output begins: an editor may have drawn the command on rows of its own, and be followed
+ * by the lead alone. */
+static enum vt_rc skip_drawn(struct vt_run *r, uint64_t *at, uint64_t end)
+{
+    struct vt_piece p;
+    const struct vt_lead *lead = &r->s->prompts.lead;
+    uint64_t most = VT_LEAD_MAX + DRAWN_MAX + DRAWN_GROWTH * (uint64_t)r->c->len;
+    if (lead->len == 0 || *at >= end || r->s->echo == VT_ECHOES_OFF)
+        return skip_lead(r, at, end);
+    enum vt_rc rc = vt_run_read(r->s, *at, end - *at > most ? *at + most : end, &p);
+    size_t len = rc == VT_OK ? vt_lead_find(lead, p.text, p.n) : 0;
+    free(p.text);
+    if (rc == VT_OK && len == 0)
+        return skip_lead(r, at, end);
+    *at += len;
     return rc == VT_INVALID ? VT_OK : rc;       /* not even the file has it */
 }
 
@@ -163,7 +189,8 @@ static enum vt_rc find_late_echo(struct vt_run *r, uint64_t begin, uint64_t end,
         return rc;
     rc = find_echo(r->c->text, r->c->len, &p, &b, &e, &found);
     if (rc == VT_OK && found)
-        out[(*count)++] = (struct vt_span){begin + b, begin + e};
+        out[(*count)++] = (struct vt_span){begin + (vt_echo_begun(r->c->text, r->c->len, p.text, b) ? 0 : b),
+                                            begin + e};
     free(p.text);
     return rc;
 }
@@ -260,7 +287,7 @@ enum vt_rc vt_set_output(struct vt_run *r, uint64_t begin, uint64_t end,
     r->c->spans = 0;
     enum vt_rc rc = find_late_echo(r, begin, end, cut, &count);
     if (rc == VT_OK)
-        rc = skip_lead(r, count > 0 ? &cut[0].end : &at, end);
+        rc = skip_drawn(r, count > 0 ? &cut[0].end : &at, end);
     if (rc != VT_OK)
         return rc;
     begin = at;
@@ -319,8 +346,8 @@ enum vt_rc vt_settle(struct vt_run *r, const struct vt_asked *a)
     struct vt_piece pre;
     int count;
     enum vt_rc rc = vt_find_echoes(r, a, r->candidate, a->reply, echoes, VT_SPANS - 1, &count);
-    if (rc == VT_OK && count > 0)
-        rc = vt_learn_lead(r, echoes[count - 1].end, a->reply);
+    if (rc == VT_OK)
+        rc = vt_learn_lead(r, count > 0 ? echoes[count - 1].end : r->candidate, a->reply);
     for (int i = 0; i < count && rc == VT_OK; i++)
         rc = skip_lead(r, &echoes[i].end, a->reply);
     if (rc == VT_OK)
