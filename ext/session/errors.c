@@ -46,6 +46,26 @@ void set_detail(PyObject *exc, const char *name, PyObject *value)
         PyErr_Clear();              /* the failure itself counts more */
 }
 
+static PyObject *left_names(const struct vt_left *left)
+{
+    Py_ssize_t n = left->count < VT_LEFT_NAMES ? (Py_ssize_t)left->count : VT_LEFT_NAMES;
+    PyObject *names = PyList_New(n);
+    for (Py_ssize_t i = 0; names != NULL && i < n; i++) {
+        PyObject *name = PyBytes_FromString(left->names[i]);
+        if (name == NULL) {
+            Py_DECREF(names);
+            return NULL;
+        }
+        PyList_SET_ITEM(names, i, name);
+    }
+    return names == NULL ? NULL : Py_BuildValue("(KN)", (unsigned long long)left->count, names);
+}
+
+void set_left(PyObject *exc, const struct vt_left *left)
+{
+    set_detail(exc, "left", left_names(left));
+}
+
 PyObject *raise_error(PyObject *exc)
 {
     if (exc != NULL)

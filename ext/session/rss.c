@@ -48,7 +48,10 @@ static PyObject *raise_rss(struct call *c, enum vt_rss_doing doing, PyObject *sa
         set_detail(exc, "filename", PyBytes_FromString(r->path));
         set_detail(exc, "bytes", PyLong_FromUnsignedLongLong(r->bytes));
         set_detail(exc, "said", Py_NewRef(said == NULL ? Py_None : said));
+    } else {
+        exc = PyErr_GetRaisedException();       /* a handler's: it, too, says what was left */
     }
+    set_left(exc, &r->left);
     return raise_error(exc);
 }
 
@@ -213,7 +216,9 @@ static const char put_doc[] =
     "sources: tuple of absolute paths (bytes); target: path there (bytes).  stall: seconds\n"
     "without a byte that end it.  on_file(path) is called when a file begins,\n"
     "on_moved(counted, bytes) a few times a second: of all packets, and of files.  timeout: seconds for all of it.  Raises\n"
-    "EngineError, with filename, bytes, doing, and said: the server's error (bytes).";
+    "EngineError, with filename, bytes, doing, and said: the server's error (bytes).  What ends it,\n"
+    "KeyboardInterrupt as well, has left: how many temporary names could not be removed here, and a\n"
+    "list of the first of them (bytes).";
 
 static PyObject *rss_put(PyObject *op, PyObject *args, PyObject *kw)
 {

@@ -10,6 +10,7 @@
 
 #include "session/drainer.h"
 #include "session/session.h"
+#include "transfer/clean_up.h"
 #include "transport/ssh.h"
 
 #include <stdbool.h>
@@ -39,6 +40,8 @@ PyObject *engine_error(struct state *st, enum vt_rc rc, const struct vt_err *e, 
 
 /* Gives an exception an attribute; value is stolen.  One that can't be made is left out. */
 void set_detail(PyObject *exc, const char *name, PyObject *value);
+/* The same with left: (how many, [the first names]) of what was left behind. */
+void set_left(PyObject *exc, const struct vt_left *left);
 
 /* Raises it, and drops the reference; nothing for NULL.  Always NULL. */
 PyObject *raise_error(PyObject *exc);

@@ -37,22 +37,6 @@ static int on_progress(void *ctx, const char *name, uint64_t done, uint64_t tota
     return j->c.raised != NULL;
 }
 
-/* (how many, [the first names]) of what was left behind. */
-static PyObject *left_names(const struct vt_transfer_result *r)
-{
-    Py_ssize_t n = r->left_count < VT_LEFT_NAMES ? (Py_ssize_t)r->left_count : VT_LEFT_NAMES;
-    PyObject *names = PyList_New(n);
-    for (Py_ssize_t i = 0; names != NULL && i < n; i++) {
-        PyObject *name = PyBytes_FromString(r->left[i]);
-        if (name == NULL) {
-            Py_DECREF(names);
-            return NULL;
-        }
-        PyList_SET_ITEM(names, i, name);
-    }
-    return names == NULL ? NULL : Py_BuildValue("(KN)", (unsigned long long)r->left_count, names);
-}
-
 static PyObject *result(struct job *j)
 {
     if (j->c.rc == VT_OK)
@@ -67,7 +51,7 @@ static PyObject *result(struct job *j)
     } else {
         exc = PyErr_GetRaisedException();       /* a handler's: it, too, says what was left */
     }
-    set_detail(exc, "left", left_names(&j->r));
+    set_left(exc, &j->r.left);
     return raise_error(exc);
 }
 

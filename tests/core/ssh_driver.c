@@ -295,7 +295,7 @@ static void run_transfer(struct driver *d, bool up, char **args, int n)
            (unsigned long long)r.bytes, (unsigned long long)r.failures, (unsigned long long)r.failed_at, d->told);
     say("engine", r.engine);
     say_bytes("failed", r.failed, strlen(r.failed));
-    say_bytes("left", r.left[0], strlen(r.left[0]));
+    say_bytes("left", r.left.names[0], strlen(r.left.names[0]));
 }
 
 static bool run_action(struct driver *d, char **args, int n)

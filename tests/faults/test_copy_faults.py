@@ -1,6 +1,7 @@
 """Copies of a tree over an old one while each step goes wrong in turn: each file is the old one or
 the new one, whole; what is new is there whole, or not at all."""
 
+import contextlib
 import errno
 import os
 import selectors
@@ -12,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from support import fake_sftp, fault_scp, inject, rss_server
+from support import fake_scp, fake_sftp, fault_scp, inject, rss_server
 from support.rss_server import RssServer
 from support.scripted import Scripted
 from support.sshd import Sshd
@@ -248,6 +249,71 @@ def test_each_call_of_an_upload_goes_wrong(tmp_path, engine, function, error):
             server.stop()
     assert "wrong" not in told, told
     assert int(told.split("steps")[1].split()[0]) > 0
+
+
+REMOVAL = """
+import os, signal, sys, threading
+from support import inject
+from support.waiting import until
+from virtvm.companions import rss_client, transfer
+host, port, user, key, engine, source, target = sys.argv[1:]
+inject.arm("unlinkat", target, -1, 0)
+inject.slow(50)
+
+def press():
+    until(lambda: inject.seen() > 0)
+    os.kill(os.getpid(), signal.SIGINT)
+
+threading.Thread(target=press, daemon=True).start()
+try:
+    if engine == "rss":
+        rss_client.download(host, int(port), "C:\\\\asked", target, stall_timeout=1)
+    else:
+        transfer.scp_from_remote(host, int(port), user, "", source, target, ssh_identity_file=key,
+                                 transfer_engine=engine, transfer_stall_timeout=1)
+except KeyboardInterrupt as e:
+    print(e.left.count, *e.left.names)
+"""
+
+
+def serve_wide(peer, number):
+    """Many files in a folder, and then nothing more."""
+    rss_server.greet(peer)
+    peer.sendall(rss_server.word(rss_server.CREATE_DIR) + rss_server.packet(b"asked")
+                 + b"".join(rss_server.file(b"f%d" % n, b"x") for n in range(400)))
+    peer.recv(1)                    # until the client hangs up
+
+
+@contextlib.contextmanager
+def wide_server(engine, folder):
+    """What to call REMOVAL with: a server that falls silent amid a folder of many files."""
+    if engine == "rss":
+        with Scripted(serve_wide) as server:
+            yield ("127.0.0.1", server.port, "", "")
+        return
+    (folder / "asked").mkdir()
+    for n in range(400):
+        (folder / "asked" / str(n)).write_bytes(b"x")
+    (folder / "fault").write_text("folder-wide")
+    server = Sshd("Subsystem sftp %s %s stall=900" % (sys.executable, fake_sftp.__file__) if engine == "sftp"
+                  else "ForceCommand %s %s %s" % (sys.executable, fake_scp.__file__, folder / "fault"))
+    try:
+        yield (server.host, server.port, server.user, server.key)
+    finally:
+        server.stop()
+
+
+@pytest.mark.skipif("VIRTVM_PYTHON" in os.environ, reason="preloads a library itself")
+@pytest.mark.parametrize("engine", ["sftp", "scp", "rss"])
+def test_ctrl_c_is_heard_while_a_large_tree_is_removed(tmp_path, engine):
+    """How much there is to remove after the end of a download, the server has decided."""
+    target = tmp_path / "target"
+    target.mkdir()
+    with wide_server(engine, tmp_path) as place:
+        told = inject.run(REMOVAL, *place, engine, tmp_path / "asked", target)
+    count, name = told.split()
+    assert int(count) == 1 and name.startswith(".asked.vt-")
+    assert os.listdir(target) == [name] and os.listdir(target / name)
 
 
 RSS_DOWNLOAD = LOCAL.replace(

@@ -41,7 +41,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
         fprintf(stderr, "%s: %s %s, %d files\n", up ? "put" : "get", vt_rc_name(rc), e.text, (int)r.files);
     bool is_named_so = memmem(data, n, ".vt-", 4) != NULL;         /* by the server itself */
     HOLDS(up || o.keep_links || r.links == 0);
-    sandbox_check(up || r.left_count > 0 || is_named_so, !up && r.files + r.links > 0);
+    sandbox_check(up || r.left.count > 0 || is_named_so, !up && r.files + r.links > 0);
     fake_ssh_free(ssh);
     return 0;
 }

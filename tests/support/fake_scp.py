@@ -44,6 +44,14 @@ def in_folder(*names):
     line(b"E")
 
 
+def wide():
+    """Many files, and never an end."""
+    if line(b"D0755 0 asked") == b"\0":
+        for n in range(400):
+            file(b"f%d" % n)
+        inp.read()
+
+
 def deep():
     line(b"D0755 0 asked")
     for _ in range(2000):
@@ -100,6 +108,7 @@ SOURCES = {
     "folder-open": lambda: line(b"D0755 0 asked"),
     "folder-left-twice": lambda: (in_folder(b"f"), line(b"E")),
     "folder-deep": deep,
+    "folder-wide": wide,
     "folder-many": folders,
     "folder-with-set-ids": lambda: (line(b"D6755 0 asked"), line(b"C6755 0 f"), say(b"\0"), wait(), line(b"E")),
 }

@@ -1,7 +1,7 @@
 /* inject.c - local faults, to be preloaded: the n-th call of a function on a file below a
- * folder fails with an errno.
+ * folder fails with an errno; or each of them takes its time.
  *
- * Driven from Python by ctypes: inject_arm, inject_seen.
+ * Driven from Python by ctypes: inject_arm, inject_slow, inject_seen.
  */
 #include <dirent.h>
 #include <dlfcn.h>
@@ -18,6 +18,7 @@
 static char armed_name[32], armed_below[4096];
 static atomic_long armed_at = -1, seen;
 static int armed_errno;
+static atomic_int slow_ms;
 
 /* The n-th call of the function from now on (0: the next one) that has to do with something
  * below the folder fails.  n < 0: none; they are counted all the same. */
@@ -29,6 +30,12 @@ void inject_arm(const char *name, const char *below, long n, int error)
     armed_errno = error;
     seen = 0;
     armed_at = n;
+}
+
+/* Each call that is counted takes so many milliseconds from now on. */
+void inject_slow(int ms)
+{
+    slow_ms = ms;
 }
 
 long inject_seen(void)
@@ -60,6 +67,8 @@ static int fails(const char *name, int fd, const char *path)
         return 0;
     }
     long at = seen++;
+    if (slow_ms > 0)
+        usleep((useconds_t)slow_ms * 1000);
     errno = at == armed_at ? armed_errno : before;
     return at == armed_at;
 }

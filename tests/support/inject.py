@@ -42,6 +42,11 @@ def arm(function, folder, n, error):
     _library().inject_arm(function.encode(), os.fsencode(folder), ctypes.c_long(n), ctypes.c_int(error))
 
 
+def slow(ms):
+    """From now on each call that is counted takes so many milliseconds (int) as well."""
+    _library().inject_slow(ctypes.c_int(ms))
+
+
 def seen():
     """How many such calls there were since then (int)."""
     inject_seen = _library().inject_seen

@@ -5,6 +5,9 @@ aexpect gave it.  Raised by our engine, it also says where things went wrong:
 see Diagnosed.
 """
 
+import collections
+import os
+
 from virtvm.companions.printable import printable
 
 _REASON_LIMIT = 300     # a peer chooses this text: keep messages readable
@@ -81,6 +84,27 @@ def diagnosed(exc, stage=None, host=None, port=None, user=None, methods=None,
         if value is not None:
             setattr(exc, name, value)
     return exc
+
+
+class Left(collections.namedtuple("Left", "count names")):
+    """What a transfer could not remove: how many temporary files and folders (int), and the
+    first of their names (tuple of str).  False if there is nothing."""
+
+    __slots__ = ()
+
+    @classmethod
+    def of(cls, told):
+        """What the engine tells: (int, list of bytes)."""
+        return cls(told[0], tuple(map(os.fsdecode, told[1])))
+
+    def __bool__(self):
+        return self.count > 0
+
+    def __str__(self):
+        if not self:
+            return ""
+        more = self.count - 1
+        return "; could not remove %s%s" % (self.names[0], " and %d more" % more if more else "")
 
 
 # Logging in

@@ -14,7 +14,7 @@ import sys
 from time import monotonic
 
 from virtvm import signals
-from virtvm.companions.exceptions import Diagnosed, diagnosed
+from virtvm.companions.exceptions import Diagnosed, Left, diagnosed
 from virtvm.companions.printable import printable
 
 __all__ = [
@@ -185,7 +185,10 @@ class FileTransferClient:
             exc = self._failure(e)
             self.close()
             raise exc from (exc.e if isinstance(exc.e, BaseException) else None)
-        except BaseException:
+        except BaseException as e:          # Ctrl-C, or what a function of the caller's raised
+            left = getattr(e, "left", None)
+            if isinstance(left, tuple) and not isinstance(left, Left):
+                e.left = Left.of(left)
             self.close()
             raise
 
@@ -196,9 +199,10 @@ class FileTransferClient:
     def _failure(self, e):
         filename = os.fsdecode(e.filename) or None
         exc = _exception(e, filename, "%s:%s" % (self._address, self._port))
-        exc.bytes = e.bytes
-        return diagnosed(exc, stage=e.stage, host=self._address, port=self._port,
-                         detail=None if e.code == "remote" or exc.msg == e.detail else e.detail)
+        exc.bytes, exc.left = e.bytes, Left.of(e.left)
+        detail = "" if e.code == "remote" or exc.msg == e.detail else e.detail
+        detail = (detail + str(exc.left)).lstrip("; ")
+        return diagnosed(exc, stage=e.stage, host=self._address, port=self._port, detail=detail or None)
 
 
 class FileUploadClient(FileTransferClient):

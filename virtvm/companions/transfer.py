@@ -5,7 +5,6 @@ whatever fails, an older target stays as it was and nothing partial is left.  Mo
 kept; folders are copied with all that is in them, as `scp -r` does.
 """
 
-import collections
 import contextlib
 import glob
 import os
@@ -13,7 +12,7 @@ import os
 from virtvm import scratch, signals
 from virtvm.companions import secrets
 from virtvm.companions.exceptions import (
-    SCPAuthenticationError, SCPAuthenticationTimeoutError, SCPError, SCPTransferFailedError,
+    Left, SCPAuthenticationError, SCPAuthenticationTimeoutError, SCPError, SCPTransferFailedError,
     SCPTransferTimeoutError, TransferBadClientError, diagnosed)
 from virtvm.companions.secrets import hidden, hidden_items
 
@@ -263,27 +262,6 @@ def _make_folders(path, sync):
                 os.fsync(fd)
             finally:
                 os.close(fd)
-
-
-class Left(collections.namedtuple("Left", "count names")):
-    """What a transfer could not remove: how many temporary files and folders (int), and the
-    first of their names (tuple of str).  False if there is nothing."""
-
-    __slots__ = ()
-
-    @classmethod
-    def of(cls, told):
-        """What the engine tells: (int, list of bytes)."""
-        return cls(told[0], tuple(map(os.fsdecode, told[1])))
-
-    def __bool__(self):
-        return self.count > 0
-
-    def __str__(self):
-        if not self:
-            return ""
-        more = self.count - 1
-        return "; could not remove %s%s" % (self.names[0], " and %d more" % more if more else "")
 
 
 class _Transfer:

@@ -9,11 +9,7 @@
 #include <string.h>
 
 #define TELL_EVERY (100 * VT_MS)
-#define CLEAN_UP (2 * VT_SEC)
 #define RECONNECT (3 * VT_SEC)
-#define CLEAN_UP_MOST (10 * VT_SEC)
-#define CLEAN_UP_AT_ONCE (1500 * VT_MS)     /* somebody wants to go */
-#define CLEAN_UP_MOST_AT_ONCE (3 * VT_SEC)
 #define CLEAN_UP_EACH (25 * VT_MS)          /* more for each thing */
 #define RETRY_EVERY (250 * VT_MS)
 
@@ -102,28 +98,31 @@ void vt_job_stopped_at(struct vt_job *j, const char *name, uint64_t at)
 
 void vt_job_left(struct vt_job *j, const char *path)
 {
-    if (j->r->left_count < VT_LEFT_NAMES)
-        snprintf(j->r->left[j->r->left_count], sizeof j->r->left[0], "%s", path);
-    j->r->left_count++;
+    vt_left_add(&j->r->left, path);
 }
 
-static vt_time clean_up_until(const struct vt_job *j, size_t things)
+bool vt_job_goes_on(struct vt_job *j)
 {
-    bool at_once = j->s.rc == VT_INTR || j->s.rc == VT_CLOSED;
-    vt_time most = at_once ? CLEAN_UP_MOST_AT_ONCE : CLEAN_UP_MOST;
-    vt_time wanted = (at_once ? CLEAN_UP_AT_ONCE : CLEAN_UP) + (vt_time)things * CLEAN_UP_EACH;
-    return vt_now() + (wanted < most ? wanted : most);
+    enum vt_rc rc = j->s.rc == VT_OK ? vt_wait_check(j->s.w, j->s.deadline) : VT_OK;
+    if (rc != VT_OK)
+        vt_sftp_stop(&j->s, rc, 0, vt_sftp_in_words(rc));
+    return j->s.rc == VT_OK;
+}
+
+enum vt_rc vt_job_cleaned(struct vt_job *j, const struct vt_clean_up *c, enum vt_rc rc)
+{
+    return c->ended == VT_OK ? rc : vt_fail(j->e, c->ended, VT_STAGE_TRANSFER, 0, NULL);
 }
 
 bool vt_job_revive(struct vt_job *j, size_t things)
 {
     j->ended = j->s.rc;
-    return vt_sftp_revive(&j->s, &j->undisturbed, clean_up_until(j, things));
+    return vt_sftp_revive(&j->s, &j->undisturbed, vt_clean_up_until(j->ended, things));
 }
 
 bool vt_job_revive_connection(struct vt_job *j, size_t things)
 {
-    vt_time until = clean_up_until(j, things);
+    vt_time until = vt_clean_up_until(j->s.rc, things);
     j->ended = j->s.rc;
     if (j->s.rc == VT_EOF || j->s.rc == VT_IO)
         return false;

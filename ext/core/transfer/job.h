@@ -2,6 +2,7 @@
 #ifndef VT_JOB_H
 #define VT_JOB_H
 
+#include "transfer/clean_up.h"
 #include "transfer/sftp.h"
 #include "transfer/transfer.h"
 
@@ -45,6 +46,12 @@ enum vt_rc vt_job_end(struct vt_job *j) VT_MUST_CHECK;
 /* After an end: where it came, and what could not be removed. */
 void vt_job_stopped_at(struct vt_job *j, const char *name, uint64_t at);
 void vt_job_left(struct vt_job *j, const char *path);
+
+/* Looks whether all is to end, in a loop that waits for nobody.  False: it has ended. */
+bool vt_job_goes_on(struct vt_job *j);
+
+/* After the clean-up on this side: what all came to, if a signal came amid it. */
+enum vt_rc vt_job_cleaned(struct vt_job *j, const struct vt_clean_up *c, enum vt_rc rc) VT_MUST_CHECK;
 
 /* After an end: a short while for cleaning up so many things.  False: the server is out of
  * reach. */

@@ -15,6 +15,7 @@
 
 #include "base/err.h"
 #include "base/io.h"
+#include "transfer/clean_up.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -37,6 +38,7 @@ struct vt_rss_options {
 struct vt_rss_result {
     uint64_t files, folders, bytes; /* finished, and bytes of files moved */
     char path[4096];                /* local, of the file that was being moved; its end if too long */
+    struct vt_left left;            /* of a download */
 };
 
 struct vt_rss;

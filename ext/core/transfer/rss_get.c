@@ -292,15 +292,23 @@ static void open_target(struct get *g, const char *target)
     free(folder);
 }
 
+static void remove_pending(struct get *g, struct vt_clean_up *c, const struct pending *p)
+{
+    if (p->depth >= 0 && !vt_clean_up_tree(c, g->level[p->depth].fd, p->temp))
+        vt_left_add(&g->c->r->left, p->temp);
+}
+
 /* Removes what is not to stay. */
 static void clean_up(struct get *g)
 {
+    struct vt_clean_up c;
+    vt_clean_up_begin(&c, g->c->w, g->c->rc);
     if (g->fd >= 0)
         close(g->fd);
-    if (g->file.depth >= 0)
-        unlinkat(g->level[g->file.depth].fd, g->file.temp, 0);
-    if (g->folder.depth >= 0)
-        (void)vt_tree_remove(g->level[g->folder.depth].fd, g->folder.temp);
+    remove_pending(g, &c, &g->file);
+    remove_pending(g, &c, &g->folder);
+    if (c.ended != VT_OK)
+        g->c->rc = vt_fail(g->c->e, c.ended, VT_STAGE_TRANSFER, 0, NULL);
     for (int i = 0; i <= g->depth; i++)
         if (g->level[i].fd >= 0)
             close(g->level[i].fd);

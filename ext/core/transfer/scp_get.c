@@ -138,7 +138,6 @@ static void open_target(struct vt_scp_get *g, const char *target)
 
 static void get_fini(struct vt_scp_get *g)
 {
-    vt_scp_drop(g);
     vt_target_close(&g->into);
     free(g->sources);
     free(g->before);
@@ -174,7 +173,7 @@ enum vt_rc vt_scp_get(struct vt_ssh *ssh, const char *const *sources, size_t n, 
     }
     if (g->j.s.rc == VT_OK && o->sync && fsync(g->into.fd) < 0)
         vt_job_fail(&g->j, target, 0, VT_IO, errno, strerror(errno));
-    enum vt_rc rc = vt_job_end(&g->j);
+    enum vt_rc rc = vt_scp_drop(g, vt_job_end(&g->j));
     get_fini(g);
     return rc;
 }

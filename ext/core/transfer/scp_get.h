@@ -63,8 +63,8 @@ void vt_scp_take(struct vt_scp_get *g, enum vt_scp_event event);
 void vt_scp_accept(struct vt_scp_get *g);
 /* Files that are said to be empty get their names, with what is in them if they are not. */
 void vt_scp_settle_empty(struct vt_scp_get *g);
-/* Removes what is not whole. */
-void vt_scp_drop(struct vt_scp_get *g);
+/* Removes what is not whole.  rc: what all came to; returns that, or how a signal ended it meanwhile. */
+enum vt_rc vt_scp_drop(struct vt_scp_get *g, enum vt_rc rc) VT_MUST_CHECK;
 
 /* ---- scp_names.c ---- */
 

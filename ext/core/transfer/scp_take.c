@@ -109,6 +109,16 @@ static void level_close(struct vt_scp_level *level)
     *level = (struct vt_scp_level){.fd = -1};
 }
 
+/* Amid the copy: if its end comes first, vt_scp_drop goes on with it. */
+static void remove_root(struct vt_scp_get *g, int in)
+{
+    enum vt_rc rc = vt_tree_remove(in, g->temp_root, g->j.s.w, g->j.s.deadline);
+    if (rc == VT_IO)
+        vt_job_left(&g->j, g->temp_root);
+    else if (rc != VT_OK)
+        vt_sftp_stop(&g->j.s, rc, 0, vt_sftp_in_words(rc));
+}
+
 /* The folder's own mode and times, and the name of the outermost new one. */
 static void finish_folder(struct vt_scp_get *g, const struct vt_scp_level *level)
 {
@@ -125,10 +135,10 @@ static void finish_folder(struct vt_scp_get *g, const struct vt_scp_level *level
         return;
     if (!vt_rename_new(in, g->temp_root, g->root)) {
         vt_job_fail(&g->j, level->remote, 0, VT_IO, errno, strerror(errno));
-        if (!vt_tree_remove(in, g->temp_root))
-            vt_job_left(&g->j, g->temp_root);
+        remove_root(g, in);
     }
-    root_over(g);
+    if (g->j.s.rc == VT_OK)
+        root_over(g);
 }
 
 static void leave(struct vt_scp_get *g)
@@ -363,17 +373,20 @@ void vt_scp_take(struct vt_scp_get *g, enum vt_scp_event event)
     }
 }
 
-void vt_scp_drop(struct vt_scp_get *g)
+enum vt_rc vt_scp_drop(struct vt_scp_get *g, enum vt_rc rc)
 {
+    struct vt_clean_up c;
+    vt_clean_up_begin(&c, g->j.s.w, g->j.s.rc);
     if (g->file.is_coming)
         vt_job_stopped_at(&g->j, g->file.remote, g->file.got);
     file_over(g, &g->file);
     for (unsigned i = 0; i < g->empty_n; i++)
         file_over(g, &g->empty[i]);
     g->empty_n = 0;
-    if (g->temp_root != NULL && !vt_tree_remove(fd_at(g, g->root_depth - 1), g->temp_root))
+    if (g->temp_root != NULL && !vt_clean_up_tree(&c, fd_at(g, g->root_depth - 1), g->temp_root))
         vt_job_left(&g->j, g->temp_root);
     for (; g->depth > 0; g->depth--)
         level_close(&g->level[g->depth]);
     root_over(g);
+    return vt_job_cleaned(&g->j, &c, rc);
 }

@@ -242,7 +242,7 @@ static void pull(struct vt_sftp *s, bool *moved)
     }
 }
 
-static const char *in_words(enum vt_rc rc)
+const char *vt_sftp_in_words(enum vt_rc rc)
 {
     return rc == VT_TIMEOUT ? "the time for the transfer is over"
          : rc == VT_EOF || rc == VT_IO ? "the connection ended during the transfer" : NULL;
@@ -258,7 +258,7 @@ static void wait_more(struct vt_sftp *s)
     if (rc == VT_TIMEOUT && until < s->deadline)
         vt_sftp_stop(s, rc, 0, "the transfer stalled: no byte moved");
     else
-        vt_sftp_stop(s, rc, 0, in_words(rc));
+        vt_sftp_stop(s, rc, 0, vt_sftp_in_words(rc));
 }
 
 /* While bytes move there is no wait that would notice a signal, a close or the deadline. */
@@ -267,7 +267,7 @@ static void look_up(struct vt_sftp *s)
     s->looked_up_at = vt_now();
     enum vt_rc rc = vt_sleep(s->w, s->looked_up_at);
     if (rc != VT_TIMEOUT || vt_expired(s->deadline))
-        vt_sftp_stop(s, rc, 0, in_words(rc));
+        vt_sftp_stop(s, rc, 0, vt_sftp_in_words(rc));
 }
 
 void vt_sftp_pause(struct vt_sftp *s, bool moved, uint64_t received_before)

@@ -94,6 +94,7 @@ size_t vt_sftp_queued(const struct vt_sftp *s);
 
 /* Ends all with rc, unless something has before. */
 void vt_sftp_stop(struct vt_sftp *s, enum vt_rc rc, int sys, const char *text);
+const char *vt_sftp_in_words(enum vt_rc rc);    /* of a wait's end; NULL: it has no more */
 
 /* After an end that was not the connection's: forgets what is queued or not answered, so
  * that what is left behind can be removed until the deadline, undisturbed by signals. */

@@ -289,7 +289,7 @@ static void run(struct vt_sftp_get *g)
 /* The deepest come first, as they were found last: a mode may forbid what follows. */
 static void set_folders(struct vt_sftp_get *g, bool all)
 {
-    for (struct vt_folder *f = g->folders; f != NULL; f = f->next) {
+    for (struct vt_folder *f = g->folders; f != NULL && vt_job_goes_on(&g->j); f = f->next) {
         const struct vt_attrs *a = &f->attrs;
         struct timespec times[2] = {{.tv_sec = a->atime}, {.tv_sec = a->mtime}};
         int fd = f->exists_already || f->is_set || (f->root->in == NULL && !all) ? -1 : vt_folder_use(f);
@@ -322,7 +322,7 @@ static void name_root(struct vt_sftp_get *g, struct vt_get_root *root)
 static void end_folders(struct vt_sftp_get *g, bool all)
 {
     set_folders(g, all);
-    for (struct vt_get_root *root = g->roots; root != NULL && g->j.s.rc == VT_OK; root = root->next) {
+    for (struct vt_get_root *root = g->roots; root != NULL && vt_job_goes_on(&g->j); root = root->next) {
         if (root->temp == NULL || root->is_void || (root->in == NULL && !all))
             continue;
         name_root(g, root);
@@ -332,7 +332,7 @@ static void end_folders(struct vt_sftp_get *g, bool all)
 /* The names, too, are on the disk then. */
 static void sync_names(struct vt_sftp_get *g)
 {
-    for (struct vt_folder *f = g->folders; f != NULL && g->j.s.rc == VT_OK; f = f->next) {
+    for (struct vt_folder *f = g->folders; f != NULL && vt_job_goes_on(&g->j); f = f->next) {
         int fd = f->exists_already ? vt_folder_use(f) : -1;
         if (fd >= 0 && fsync(fd) < 0)
             vt_job_fail(&g->j, f->name, 0, VT_IO, errno, strerror(errno));
@@ -343,17 +343,25 @@ static void sync_names(struct vt_sftp_get *g)
         vt_job_fail(&g->j, g->target, 0, VT_IO, errno, strerror(errno));
 }
 
-static void remove_unfinished(struct vt_sftp_get *g)
+static bool remove_root(struct vt_clean_up *c, struct vt_sftp_get *g, const struct vt_get_root *root)
 {
+    int fd = root->in != NULL ? vt_folder_use(root->in) : g->into.fd;
+    bool gone = fd >= 0 && vt_clean_up_tree(c, fd, root->temp);
+    if (root->in != NULL && fd >= 0)
+        vt_folder_unuse(root->in);
+    return gone;
+}
+
+static enum vt_rc remove_unfinished(struct vt_sftp_get *g, enum vt_rc rc)
+{
+    struct vt_clean_up c;
+    vt_clean_up_begin(&c, g->j.s.w, g->j.s.rc);
     while (g->files != NULL)
         vt_download_free(g->files);
-    for (struct vt_get_root *root = g->roots; root != NULL; root = root->next) {
-        int fd = root->temp == NULL ? -1 : root->in != NULL ? vt_folder_use(root->in) : g->into.fd;
-        if (root->temp != NULL && (fd < 0 || !vt_tree_remove(fd, root->temp)))
+    for (struct vt_get_root *root = g->roots; root != NULL; root = root->next)
+        if (root->temp != NULL && !(vt_clean_up_goes_on(&c) && remove_root(&c, g, root)))
             vt_job_left(&g->j, root->temp);
-        if (root->in != NULL && fd >= 0)
-            vt_folder_unuse(root->in);
-    }
+    return vt_job_cleaned(&g->j, &c, rc);
 }
 
 static enum vt_rc open_target(struct vt_sftp_get *g, const char *target)
@@ -372,7 +380,6 @@ static enum vt_rc open_target(struct vt_sftp_get *g, const char *target)
 
 static void get_fini(struct vt_sftp_get *g)
 {
-    remove_unfinished(g);
     for (struct vt_folder *f = g->folders, *next; f != NULL; f = next) {
         next = f->next;
         vt_folder_free(f);
@@ -418,6 +425,7 @@ enum vt_rc vt_sftp_get(struct vt_ssh *ssh, const char *const *sources, size_t n,
     enum vt_rc rc = vt_job_end(&g->j);
     if (g->j.s.rc != VT_OK)
         tell_where(g);
+    rc = remove_unfinished(g, rc);
     get_fini(g);
     return rc;
 }

@@ -15,6 +15,7 @@
 #ifndef VT_TRANSFER_H
 #define VT_TRANSFER_H
 
+#include "transfer/clean_up.h"
 #include "transport/ssh.h"
 
 #include <stdint.h>
@@ -45,8 +46,6 @@ struct vt_transfer_options {
     void *ctx;
 };
 
-#define VT_LEFT_NAMES 8
-
 struct vt_transfer_result {
     const char *engine;             /* that did it, or tried: "sftp", "scp" */
     uint64_t files, folders, links; /* that were finished */
@@ -54,8 +53,7 @@ struct vt_transfer_result {
     uint64_t failures;              /* files and folders that failed alone */
     char failed[1024];              /* the first of them, or the one that the end came at */
     uint64_t failed_at;             /* its bytes that had been moved */
-    uint64_t left_count;            /* temporary names that could not be removed, */
-    char left[VT_LEFT_NAMES][512];  /* and the first of them */
+    struct vt_left left;
 };
 
 /* Uploads and downloads, on channels of the connection's own.  *r is always set.

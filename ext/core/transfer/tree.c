@@ -65,14 +65,28 @@ char *vt_path_name(const char *path)
 
 /* ---- below a folder ---- */
 
-static bool remove_below(int folder, const char *name, int depth);
+/* How large a tree is, a guest has decided. */
+struct removal {
+    struct vt_waiter *w;
+    vt_time deadline;
+    enum vt_rc ended;               /* by the waiter or the deadline; else VT_OK */
+};
+
+static bool remove_below(struct removal *r, int folder, const char *name, int depth);
+
+static bool goes_on(struct removal *r)
+{
+    if (r->ended == VT_OK)
+        r->ended = vt_wait_check(r->w, r->deadline);
+    return r->ended == VT_OK;
+}
 
 static bool is_dots(const char *name)
 {
     return strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
 }
 
-static bool empty(int fd, int depth)
+static bool empty(struct removal *r, int fd, int depth)
 {
     DIR *dir = fdopendir(fd);
     if (dir == NULL) {
@@ -82,15 +96,15 @@ static bool empty(int fd, int depth)
     bool ok = true;
     struct dirent *d;
     (void)!fchmod(fd, 0700);        /* it may have got its own mode, which forbids this */
-    while (errno = 0, (d = readdir(dir)) != NULL)
+    while (errno = 0, (d = readdir(dir)) != NULL && goes_on(r))
         if (!is_dots(d->d_name))
-            ok = remove_below(dirfd(dir), d->d_name, depth + 1) && ok;
-    ok = ok && errno == 0;
+            ok = remove_below(r, dirfd(dir), d->d_name, depth + 1) && ok;
+    ok = ok && errno == 0 && r->ended == VT_OK;
     closedir(dir);
     return ok;
 }
 
-static bool remove_below(int folder, const char *name, int depth)
+static bool remove_below(struct removal *r, int folder, const char *name, int depth)
 {
     if (unlinkat(folder, name, 0) == 0)
         return true;
@@ -99,12 +113,14 @@ static bool remove_below(int folder, const char *name, int depth)
     int fd = openat(folder, name, FOLDER_FLAGS);
     if (fd < 0 && errno == EACCES && fchmodat(folder, name, 0700, 0) == 0)
         fd = openat(folder, name, FOLDER_FLAGS);
-    return fd >= 0 && empty(fd, depth) && unlinkat(folder, name, AT_REMOVEDIR) == 0;
+    return fd >= 0 && empty(r, fd, depth) && unlinkat(folder, name, AT_REMOVEDIR) == 0;
 }
 
-bool vt_tree_remove(int folder, const char *name)
+enum vt_rc vt_tree_remove(int folder, const char *name, struct vt_waiter *w, vt_time deadline)
 {
-    return remove_below(folder, name, 0);
+    struct removal r = {.w = w, .deadline = deadline};
+    bool gone = goes_on(&r) && remove_below(&r, folder, name, 0);
+    return gone ? VT_OK : r.ended != VT_OK ? r.ended : VT_IO;
 }
 
 /* ---- the target of a download ---- */

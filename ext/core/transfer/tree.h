@@ -7,6 +7,7 @@
 #define VT_TREE_H
 
 #include "base/err.h"
+#include "base/io.h"
 
 #include <dirent.h>
 #include <stdbool.h>
@@ -30,8 +31,9 @@ enum vt_rc vt_path_split(const char *path, char **folder, char **name) VT_MUST_C
 char *vt_path_name(const char *path);
 
 /* Removes a file, or a folder with all in it, below a folder; links are removed, never
- * followed.  False: something is left, errno. */
-bool vt_tree_remove(int folder, const char *name);
+ * followed.  Else something is left: VT_IO (it can't be removed, or not all of it), or VT_TIMEOUT,
+ * VT_INTR or VT_CLOSED, after which it may be called again. */
+enum vt_rc vt_tree_remove(int folder, const char *name, struct vt_waiter *w, vt_time deadline) VT_MUST_CHECK;
 
 /* ---- the target of a download ---- */
 
