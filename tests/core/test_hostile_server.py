@@ -12,7 +12,7 @@ import struct
 import pytest
 from support.scripted import Scripted
 
-KEXINIT, NEWKEYS, REPLY, GROUP_REPLY = 20, 21, 31, 33
+KEXINIT, NEWKEYS, REPLY = 20, 21, 31
 
 
 def string(data):
@@ -38,8 +38,8 @@ def host_keys(kind):
 
 
 PUBLIC = [b"", b"\0", b"\1", b"\2" * 32, b"\4" + b"q" * 64, b"\xff" * 256]
-METHODS = [b"curve25519-sha256", b"ecdh-sha2-nistp256", b"diffie-hellman-group-exchange-sha256",
-           b"diffie-hellman-group14-sha256", b"diffie-hellman-group14-sha1"]
+METHODS = [b"curve25519-sha256", b"ecdh-sha2-nistp256", b"diffie-hellman-group14-sha256",
+           b"diffie-hellman-group14-sha1"]
 KINDS = [b"ssh-ed25519", b"ssh-rsa", b"ecdsa-sha2-nistp256"]
 
 
@@ -55,9 +55,6 @@ def replies(kind):
 def exchange(method, kind, reply):
     """All that such a server says.  The second answer reaches a client that goes on after the first."""
     said = b"SSH-2.0-hostile\r\n" + kexinit(method, kind)
-    if b"group-exchange" in method:
-        said += packet(bytes([REPLY]) + string(b"\0" + b"\xf1" * 256) + string(b"\2"))
-        reply = bytes([GROUP_REPLY]) + reply[1:] if reply[0] == REPLY else reply
     return said + packet(reply) * 2 + packet(bytes([NEWKEYS]))
 
 

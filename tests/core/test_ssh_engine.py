@@ -190,6 +190,28 @@ def test_nothing_in_common_is_named(drive_at):
     assert "SSH-2.0-OpenSSH" in login.text and "libssh2 1." in login.text
 
 
+@pytest.mark.parametrize("method", [
+    "curve25519-sha256", "curve25519-sha256@libssh.org", "ecdh-sha2-nistp256", "ecdh-sha2-nistp384",
+    "ecdh-sha2-nistp521", "diffie-hellman-group1-sha1", "diffie-hellman-group14-sha1",
+    "diffie-hellman-group14-sha256", "diffie-hellman-group16-sha512", "diffie-hellman-group18-sha512"])
+def test_each_key_exchange_of_a_group_that_is_known(drive_at, method):
+    if method not in subprocess.run(["ssh", "-Q", "kex"], stdout=subprocess.PIPE, text=True).stdout.split():
+        pytest.skip("this OpenSSH does not have it")
+    login, = drive_at("KexAlgorithms " + method)()
+    assert login.rc == "VT_OK", login.text
+
+
+@pytest.mark.parametrize("method", ["diffie-hellman-group-exchange-sha256", "diffie-hellman-group-exchange-sha1"])
+def test_group_of_the_servers_choice_is_refused(drive_at, method):
+    """It may have a modulus of 16,384 bits, with which libssh2 computes deaf to deadlines and signals."""
+    drive = drive_at("KexAlgorithms " + method)
+    login, = drive()
+    assert (login.rc, login.stage) == ("VT_KEX", "key exchange")
+    assert "no key exchange method in common, the server offers " + method in login.text
+    login, = drive_at("KexAlgorithms %s,ecdh-sha2-nistp256" % method)()
+    assert login.rc == "VT_OK", login.text
+
+
 @pytest.mark.parametrize("data", [b"", b"\0" * 64, b"\xff" * 64, b"\0\0\4\0\4\x14" + b"A" * 2000,
                                   b"\0\0\0\x0c\x0a\1" + b"\0" * 10])
 def test_damaged_key_exchange(any_driver, data):

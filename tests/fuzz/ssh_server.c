@@ -18,7 +18,7 @@
 
 enum {
     DISCONNECT = 1, IGNORE = 2, SERVICE_REQUEST = 5, SERVICE_ACCEPT = 6, KEXINIT = 20, NEWKEYS = 21,
-    KEX_INIT = 30, KEX_REPLY = 31, GEX_INIT = 32, GEX_REPLY = 33, GEX_REQUEST = 34,
+    KEX_INIT = 30, KEX_REPLY = 31,
     AUTH_REQUEST = 50, AUTH_FAILURE = 51, AUTH_SUCCESS = 52, AUTH_BANNER = 53, AUTH_INFO_REQUEST = 60,
     AUTH_INFO_RESPONSE = 61, GLOBAL_REQUEST = 80, REQUEST_SUCCESS = 81, CHANNEL_OPEN = 90,
     CHANNEL_CONFIRM = 91, CHANNEL_ADJUST = 93, CHANNEL_DATA = 94, CHANNEL_EXTENDED = 95, CHANNEL_EOF = 96,
@@ -49,7 +49,7 @@ struct ssh_server {
     unsigned flags, sent, number;
     bool greeted, closing, has_kexinit, rekeyed;
     struct bytes client_version, client_kexinit, own_kexinit;
-    uint8_t session_id[32], hash[32], shared[300], group_request[12];
+    uint8_t session_id[32], hash[32], shared[300];
     size_t shared_n;
     bool has_session_id;
     EVP_PKEY *host;
@@ -240,8 +240,10 @@ static void say(struct ssh_server *s, struct bytes *m)
 
 /* ---- key exchange ---- */
 
+/* None with a group of the server's choice: the client refuses those. */
 static const char *const methods[] = {"curve25519-sha256", "ecdh-sha2-nistp256", "diffie-hellman-group14-sha256",
-                                      "diffie-hellman-group-exchange-sha256"};
+                                      "curve25519-sha256@libssh.org"};
+enum { NISTP256 = 1, GROUP14 = 2 };
 
 static const char *method_of(const struct ssh_server *s)
 {
@@ -340,17 +342,7 @@ static void sign(const struct ssh_server *s, struct bytes *out)
     add_string(out, raw, n);
 }
 
-static void add_group(struct bytes *b)
-{
-    BIGNUM *p = BN_get_rfc3526_prime_2048(NULL);
-    uint8_t raw[300], two = 2;
-    int n = BN_bn2bin(p, raw);
-    add_mpint(b, raw, (size_t)n);
-    add_mpint(b, &two, 1);
-    BN_free(p);
-}
-
-/* The exchange hash (RFC 4253, 8; RFC 4419, 3; RFC 5656, 4). */
+/* The exchange hash (RFC 4253, 8; RFC 5656, 4). */
 static void hash_all(struct ssh_server *s, const struct bytes *key, const uint8_t *theirs, size_t n,
                      const struct bytes *public)
 {
@@ -360,11 +352,7 @@ static void hash_all(struct ssh_server *s, const struct bytes *key, const uint8_
     add_string(&all, s->client_kexinit.p, s->client_kexinit.n);
     add_string(&all, s->own_kexinit.p, s->own_kexinit.n);
     add_string(&all, key->p, key->n);
-    if ((s->flags & 3) == 3) {
-        add(&all, s->group_request, sizeof s->group_request);
-        add_group(&all);
-    }
-    if ((s->flags & 3) >= 2)
+    if ((s->flags & 3) == GROUP14)
         add_mpint(&all, theirs, n);
     else
         add_string(&all, theirs, n);
@@ -400,7 +388,7 @@ static void switch_on(struct ssh_server *s, struct keys *k, const char *which, b
     k->on = true;
 }
 
-/* KEX_INIT or GEX_INIT: the client's public key. */
+/* KEX_INIT: the client's public key. */
 static void exchange(struct ssh_server *s, const uint8_t *p, size_t len)
 {
     const uint8_t *at = p + 1;
@@ -408,8 +396,8 @@ static void exchange(struct ssh_server *s, const uint8_t *p, size_t len)
     const uint8_t *theirs = take_string(&at, p + len, &n);
     struct bytes public = {0}, key = {0}, signature = {0}, m = {0};
     bool good;
-    if ((s->flags & 3) < 2) {
-        EVP_PKEY *own = new_curve_key(s->flags & 1, theirs, n);
+    if ((s->flags & 3) != GROUP14) {
+        EVP_PKEY *own = new_curve_key((s->flags & 3) == NISTP256, theirs, n);
         good = agree_curve(s, own, theirs, n, &public);
         EVP_PKEY_free(own);
     } else {
@@ -419,7 +407,7 @@ static void exchange(struct ssh_server *s, const uint8_t *p, size_t len)
         host_key(s, &key);
         hash_all(s, &key, theirs, n, &public);
         sign(s, &signature);
-        add_u8(&m, (s->flags & 3) == 3 ? GEX_REPLY : KEX_REPLY);
+        add_u8(&m, KEX_REPLY);
         add_string(&m, key.p, key.n);
         add(&m, public.p, public.n);
         add_string(&m, signature.p, signature.n);
@@ -431,16 +419,6 @@ static void exchange(struct ssh_server *s, const uint8_t *p, size_t len)
     }
     free(public.p), free(key.p), free(signature.p);
     s->closing = s->closing || !good;
-}
-
-static void offer_group(struct ssh_server *s, const uint8_t *p, size_t n)
-{
-    struct bytes m = {0};
-    if (n >= 13)
-        memcpy(s->group_request, p + 1, 12);
-    add_u8(&m, KEX_REPLY);              /* 31 is GEX_GROUP in this exchange */
-    add_group(&m);
-    say(s, &m);
 }
 
 /* ---- authentication ---- */
@@ -599,8 +577,7 @@ static void take(struct ssh_server *s, const uint8_t *p, size_t n)
         if (!s->has_kexinit)
             send_kexinit(s);
         break;
-    case KEX_INIT: case GEX_INIT: exchange(s, p, n); break;
-    case GEX_REQUEST: offer_group(s, p, n); break;
+    case KEX_INIT: exchange(s, p, n); break;
     case NEWKEYS:
         switch_on(s, &s->receive, "ACE", false);
         s->has_kexinit = false;

@@ -18,7 +18,7 @@ import pytest
 from support import hostile_ssh as ssh
 from support.hostile_ssh import HostileSsh, string, u32
 from support.scripted import Scripted
-from support.waiting import BUSY
+from support.waiting import BUSY, until
 from virtvm import _session
 from virtvm.companions import aexpect, virt_utils
 from virtvm.companions.printable import printable_lines
@@ -151,6 +151,22 @@ def test_new_keys_all_the_time_change_nothing():
     with hostile(attack) as server, log_in(server) as session:
         for number in range(3):
             assert session.cmd("echo attack %d" % number, timeout=2 * BUSY) == "attack %d\n" % number
+
+
+def test_no_new_keys_come_of_a_group_of_the_servers_choice():
+    """They would be computed for seconds, by the thread that reads all sessions."""
+    heard = []
+
+    def attack(server):
+        server.send_kexinit(b"diffie-hellman-group-exchange-sha256")
+        while True:
+            heard.append(server.receive(False)[0])
+
+    with hostile(attack) as server, log_in(server) as session:
+        with pytest.raises(aexpect.ShellError):
+            session.cmd("echo attack", timeout=2)
+        until(lambda: heard)            # our offer, for one
+    assert 34 not in heard              # the question for a group
 
 
 def test_windows_beyond_what_a_number_holds():

@@ -195,8 +195,8 @@ class HostileSsh:
 
     # Key exchange
 
-    def send_kexinit(self):
-        lists = [b"curve25519-sha256", b"ssh-ed25519"] + [b"aes128-ctr"] * 2 + [b"hmac-sha2-256"] * 2
+    def send_kexinit(self, method=b"curve25519-sha256"):
+        lists = [method, b"ssh-ed25519"] + [b"aes128-ctr"] * 2 + [b"hmac-sha2-256"] * 2
         lists += [b"none"] * 2 + [b""] * 2
         body = os.urandom(16) + b"".join(map(string, lists)) + b"\0" + u32(0)
         self.own_kexinit = bytes([KEXINIT]) + body

@@ -66,8 +66,50 @@ void vt_ssh_prefer(LIBSSH2_SESSION *session, int kind, const char *names)
     vt_buf_fini(&list);
 }
 
+/* ---- key exchange methods ---- */
+
+/* Of a group that the server sends the modulus may have 16,384 bits: libssh2 computes with it twice, for
+ * seconds, in one call that neither a deadline nor a signal reaches. */
+static bool is_of_any_group(const char *method)
+{
+    return strncmp(method, "diffie-hellman-group-exchange-", 30) == 0;
+}
+
+/* Flags, which stand among the methods' names. */
+static bool is_flag(const char *method)
+{
+    return strncmp(method, "ext-info-", 9) == 0 || strncmp(method, "kex-strict-", 11) == 0;
+}
+
+/* libssh2 1.11.1, and later, puts its flags before each list by itself. */
+static bool has_own_flags(const char **known, int n)
+{
+    static const char strict[] = "kex-strict-c-v00@openssh.com";
+    return knows(known, n, strict, sizeof strict - 1);
+}
+
+/* libssh2's own methods in its own order, without those of any group. */
+static void set_methods(LIBSSH2_SESSION *session)
+{
+    const char **known = NULL;
+    int n = libssh2_session_supported_algs(session, LIBSSH2_METHOD_KEX, &known);
+    bool flags = !has_own_flags(known, n);
+    struct vt_buf list;
+    vt_buf_init(&list, 4096);
+    enum vt_rc rc = VT_OK;
+    for (int i = 0; i < n && rc == VT_OK; i++)
+        if (!is_of_any_group(known[i]) && (flags || !is_flag(known[i])))
+            rc = vt_buf_addf(&list, "%s%s", list.len > 0 ? "," : "", known[i]);
+    if (n > 0)
+        libssh2_free(session, known);
+    if (rc == VT_OK && list.len > 0)
+        libssh2_session_method_pref(session, LIBSSH2_METHOD_KEX, list.data);
+    vt_buf_fini(&list);
+}
+
 void vt_ssh_set_preferences(LIBSSH2_SESSION *session)
 {
+    set_methods(session);
     for (size_t i = 0; i < sizeof preferences / sizeof *preferences; i++)
         vt_ssh_prefer(session, preferences[i].method, preferences[i].names);
     if (libssh2_session_set_read_timeout != NULL)
@@ -82,7 +124,7 @@ static bool has_common(struct vt_ssh *ssh, const struct vt_kexinit *k, enum vt_k
     int n = libssh2_session_supported_algs(ssh->session, lists[which].method, &ours);
     bool common = n <= 0;           /* unknown: not to be blamed */
     for (int i = 0; i < n && !common; i++)
-        common = vt_kexinit_offers(k, which, ours[i]);
+        common = vt_kexinit_offers(k, which, ours[i]) && !(which == VT_KEXINIT_KEX && is_of_any_group(ours[i]));
     if (n > 0)
         libssh2_free(ssh->session, ours);
     return common;
