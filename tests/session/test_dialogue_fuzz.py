@@ -113,7 +113,8 @@ class Guest(_local.NoEngine):
 def last_line(output, longest=3000):
     """longest: characters of a message; the dialogue may have seen the end of a longer one alone."""
     text = codecs.getincrementaldecoder("utf-8")("backslashreplace").decode(output)     # without half a character
-    text = aexpect.strip_console_codes(text.replace("\r", ""))
+    # A sequence that is cut off shows nothing.
+    text = aexpect.strip_console_codes(re.sub("\x1b(\\[[0-?]*)?$", "", text.replace("\r", "")))
     # What the kernel says is no question, and hides none.
     text = re.sub(r"\[ *\d+\.\d{6}\] .{0,%d}(\n|$)" % longest, "", text)
     return ([""] + [line for line in text.splitlines() if line.strip()])[-1]
@@ -172,6 +173,8 @@ def check(guest):
 @settings(max_examples=200, derandomize=True)
 @given(TALK, CUTS, st.booleans())
 @example([("New password: ", 0.0)], [], False)
+@example([("root's Password:\x1b[0m ", 0.0)], [(17, 0.06)], False)
+@example([("root's Password:\x1b[0m ", 0.0)], [(19, 0.06)], False)
 @example([("Please wait...", 0.0), ("Current password: ", 0.0)], [(1, 0.06)], False)
 @example([("login: ", 0.06), ("Please wait...", 0.0)], [], False)
 @example([("login: ", 0.06), ("[    1.234567] eth0: link up", 0.0)], [], False)

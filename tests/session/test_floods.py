@@ -226,7 +226,7 @@ def test_a_command_past_the_limit_is_an_error_with_its_two_ends(shell):
 
 
 def test_a_limit_holds_for_the_text_too(sshd):
-    """Four characters stand for a byte that is none: 200 MiB of those took 1.2 GiB, and half a minute beyond the time."""
+    """Four characters stand for a byte that is none: 200 MiB of those took 1.2 GiB."""
     printing = "head -c %d /dev/zero | tr '\\0' '\\377'"
     with log_in(sshd) as session:
         session.output_limit = 8 * MIB
