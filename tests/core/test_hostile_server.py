@@ -75,6 +75,21 @@ def test_key_exchange_that_fails_ends_the_login_and_nothing_else(any_driver, met
             assert login.rc in ("VT_KEX", "VT_EOF", "VT_IO"), (answer, login)
 
 
+@pytest.mark.parametrize("flags", [b"ext-info-c", b"kex-strict-c-v00@openssh.com", b"ext-info-s,kex-strict-s-v00@openssh.com",
+                                   b"kex-strict-c-v00@openssh.com,ext-info-c"], ids=bytes.decode)
+def test_flags_are_no_methods(any_driver, flags):
+    """libssh2 1.11.0 and 1.11.1 took one for the method that was agreed upon, and called NULL."""
+    def script(peer, number):
+        peer.sendall(exchange(flags, KINDS[0], bytes([REPLY])))
+        peer.shutdown(socket.SHUT_WR)
+        while peer.recv(4096):
+            pass
+
+    with Scripted(script) as server:
+        login, = any_driver(host="127.0.0.1", port=server.port, user="u", password="p", hedge=0, timeout=5)
+    assert login.rc == "VT_KEX" and "no key exchange method in common" in login.text, login
+
+
 @pytest.mark.parametrize("kind", [2, 4, 80, 94, 99])
 def test_server_that_floods_before_the_login_is_bounded(any_driver, kind):
     """Packets that nobody waits for are queued by libssh2."""

@@ -153,6 +153,19 @@ def test_new_keys_all_the_time_change_nothing():
             assert session.cmd("echo attack %d" % number, timeout=2 * BUSY) == "attack %d\n" % number
 
 
+@pytest.mark.parametrize("flags", [b"ext-info-c", b"kex-strict-c-v00@openssh.com"], ids=bytes.decode)
+def test_no_new_keys_come_of_flags(flags):
+    """libssh2 1.11.0 and 1.11.1 took one for a method, and called NULL."""
+    def attack(server):
+        server.send_kexinit(flags)
+        while True:
+            server.receive(False)
+
+    with hostile(attack) as server, log_in(server) as session:
+        with pytest.raises(aexpect.ShellError):
+            session.cmd("echo attack", timeout=2)
+
+
 def test_no_new_keys_come_of_a_group_of_the_servers_choice():
     """They would be computed for seconds, by the thread that reads all sessions."""
     heard = []

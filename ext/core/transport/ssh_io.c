@@ -238,6 +238,7 @@ static ssize_t on_send(libssh2_socket_t fd, const void *data, size_t n, int flag
     }
     if (vt_buf_add(&ssh->out, data, n) != VT_OK)
         return -ENOBUFS;
+    vt_ssh_offer_sent(ssh, data, n);
     if (queued(ssh) >= OUT_SOME)
         vt_ssh_flush(ssh);
     return (ssize_t)n;

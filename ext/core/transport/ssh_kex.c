@@ -5,9 +5,12 @@
 #include "transport/keystream.h"
 
 #include <limits.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <string.h>
 
+#define KIND_AT 5                   /* of a packet that is not encrypted: RFC 4253, section 6 */
+#define KEXINIT 20
 #define EARLY_MAX (16 * 1024)       /* bytes of the key exchange kept to explain a failure */
 
 /* What is cheap here and there comes first.
@@ -88,9 +91,41 @@ static bool has_own_flags(const char **known, int n)
     return knows(known, n, strict, sizeof strict - 1);
 }
 
-/* libssh2's own methods in its own order, without those of any group. */
-static void set_methods(LIBSSH2_SESSION *session)
+/* Whether the block is libssh2's copy of the list, perhaps with flags before it. */
+static bool is_copy(const char *block, const char *list)
 {
+    size_t len = block == NULL ? 0 : strnlen(block, malloc_usable_size((void *)block)), own = strlen(list);
+    if (len < own || len == malloc_usable_size((void *)block) || strcmp(block + len - own, list) != 0)
+        return false;
+    const char *at = block;
+    while (at < block + len - own && is_flag(at))
+        at += strcspn(at, ",") + 1;
+    return at == block + len - own;
+}
+
+void vt_ssh_offer_sent(struct vt_ssh *ssh, const char *packet, size_t n)
+{
+    char *from = ssh->methods, *to = from, *begin = from;
+    if (from == NULL || n <= KIND_AT || packet[KIND_AT] != KEXINIT)
+        return;
+    while (*from != '\0') {
+        size_t len = strcspn(from, ","), step = len + (from[len] == ',');
+        if (!is_flag(from)) {
+            if (to > begin)
+                *to++ = ',';
+            memmove(to, from, len);
+            to += len;
+        }
+        from += step;
+    }
+    *to = '\0';
+    ssh->methods = NULL;
+}
+
+/* libssh2's own methods in its own order, without those of any group. */
+static void set_methods(struct vt_ssh *ssh)
+{
+    LIBSSH2_SESSION *session = ssh->session;
     const char **known = NULL;
     int n = libssh2_session_supported_algs(session, LIBSSH2_METHOD_KEX, &known);
     bool flags = !has_own_flags(known, n);
@@ -102,14 +137,17 @@ static void set_methods(LIBSSH2_SESSION *session)
             rc = vt_buf_addf(&list, "%s%s", list.len > 0 ? "," : "", known[i]);
     if (n > 0)
         libssh2_free(session, known);
-    if (rc == VT_OK && list.len > 0)
-        libssh2_session_method_pref(session, LIBSSH2_METHOD_KEX, list.data);
+    ssh->memory.newest = NULL;
+    if (rc == VT_OK && list.len > 0 && libssh2_session_method_pref(session, LIBSSH2_METHOD_KEX, list.data) == 0
+        && is_copy(ssh->memory.newest, list.data))
+        ssh->methods = ssh->memory.newest;
     vt_buf_fini(&list);
 }
 
-void vt_ssh_set_preferences(LIBSSH2_SESSION *session)
+void vt_ssh_set_preferences(struct vt_ssh *ssh)
 {
-    set_methods(session);
+    LIBSSH2_SESSION *session = ssh->session;
+    set_methods(ssh);
     for (size_t i = 0; i < sizeof preferences / sizeof *preferences; i++)
         vt_ssh_prefer(session, preferences[i].method, preferences[i].names);
     if (libssh2_session_set_read_timeout != NULL)
@@ -124,7 +162,8 @@ static bool has_common(struct vt_ssh *ssh, const struct vt_kexinit *k, enum vt_k
     int n = libssh2_session_supported_algs(ssh->session, lists[which].method, &ours);
     bool common = n <= 0;           /* unknown: not to be blamed */
     for (int i = 0; i < n && !common; i++)
-        common = vt_kexinit_offers(k, which, ours[i]) && !(which == VT_KEXINIT_KEX && is_of_any_group(ours[i]));
+        common = vt_kexinit_offers(k, which, ours[i])
+                 && (which != VT_KEXINIT_KEX || !(is_of_any_group(ours[i]) || is_flag(ours[i])));
     if (n > 0)
         libssh2_free(ssh->session, ours);
     return common;

@@ -24,7 +24,7 @@ static struct vt_ssh *ssh_new(void)
         return NULL;
     }
     ssh->memory.is_stranger = true;
-    vt_ssh_set_preferences(ssh->session);
+    vt_ssh_set_preferences(ssh);
     return ssh;
 }
 

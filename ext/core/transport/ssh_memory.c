@@ -103,6 +103,7 @@ void *vt_ssh_memory_alloc(struct vt_ssh_memory *m, size_t n)
         forget(m, p);               /* if it is there, somebody else has freed it since */
     else
         note(m, p);
+    m->newest = p;
     return p;
 }
 

@@ -27,6 +27,7 @@ struct vt_ssh_memory {
     void **slots;                   /* a hash set: open addressing, at most half full */
     size_t cap, used;
     size_t bytes;
+    void *newest;                   /* the last block that was given; it may be gone */
     bool is_stranger;
     bool refused;                   /* a block was, for a bound */
     bool authenticating;            /* secrets are about: freed memory is wiped */

@@ -55,6 +55,7 @@ struct vt_ssh {
     enum vt_rc ended;               /* VT_EOF or VT_IO once the socket has ended */
     int ended_sys;
     struct vt_ssh_memory memory;    /* libssh2's */
+    char *methods;                  /* libssh2's own list of key exchange methods, until it is sent; or NULL */
     struct vt_buf *early;           /* collects what is received during the key exchange */
     bool disconnected;              /* by a message of the server's, with these words: */
     char said[96];
@@ -130,7 +131,11 @@ enum vt_rc vt_ssh_stopped(struct vt_ssh *ssh, enum vt_rc rc, enum vt_stage stage
 void vt_ssh_prefer(LIBSSH2_SESSION *session, int kind, const char *names);
 
 /* ssh_kex.c: what is asked for, by default. */
-void vt_ssh_set_preferences(LIBSSH2_SESSION *session);
+void vt_ssh_set_preferences(struct vt_ssh *ssh);
+
+/* ssh_kex.c: our first offer is on its way.  libssh2 takes the flags in it for methods that a server may
+ * choose, and 1.11.0 and 1.11.1 call a function of theirs then that is not there. */
+void vt_ssh_offer_sent(struct vt_ssh *ssh, const char *packet, size_t n);
 
 /* ssh_kex.c: the key exchange.  A failure says why, by what both sides offer.  ssh->halfway: the
  * next login can go on with it. */
