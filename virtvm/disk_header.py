@@ -8,6 +8,8 @@ import os
 import re
 import struct
 
+from virtvm import signals
+
 _MAGICS = ((b"KDMV", "vmdk"), (b"COWD", "vmdk"), (b"# Disk DescriptorFile", "vmdk"), (b"vhdxfile", "vhdx"),
            (b"conectix", "vpc"),
            (b"QED\0", "qed"))
@@ -114,20 +116,20 @@ def checked_format(path, format=None, backing=()):
         raise ImageError("%s: its name says that it is %s, its first bytes that it is %s: say which by --image-format"
                          % (path, chosen, header) if format is None else
                          "%s: it is no %s image (its first bytes say: %s)" % (path, chosen, header))
-    known = {os.path.realpath(name) for name in backing}
+    known = {signals.realpath(name) for name in backing}
     _check_others(path, chosen, known, set())
     return chosen
 
 
 def _check_others(path, format, known, seen):
-    seen.add((os.path.realpath(path), format))
+    seen.add((signals.realpath(path), format))
     for name in other_files(path, format):
         place = os.path.join(os.path.dirname(path), name)
-        if _has_protocol(name) or os.path.realpath(place) not in known:
+        if _has_protocol(name) or signals.realpath(place) not in known:
             raise ImageError("%s: it would have QEMU open %r, too: allow that by --image-backing FILE" % (path, name))
         # QEMU takes its format from the file above, or guesses it; and any text may be a vmdk.
         for its in (by_header(place), "vmdk"):
-            if (os.path.realpath(place), its) not in seen:
+            if (signals.realpath(place), its) not in seen:
                 _check_others(place, its, known, seen)
 
 

@@ -4,11 +4,15 @@ import ast
 import builtins
 import contextlib
 import errno
+import functools
 import gc
 import os
 import pathlib
 import signal
 import socket
+import subprocess
+import sys
+import threading
 import time
 import weakref
 
@@ -17,7 +21,7 @@ from support.moments import lost
 
 import virtvm
 from virtvm import signals
-from virtvm.companions import aexpect, secrets, utils, virt_utils
+from virtvm.companions import _process, aexpect, error, secrets, transfer, utils, virt_utils
 from virtvm.session import local
 
 KINDS = {
@@ -82,6 +86,8 @@ CALLS = {
     "kill": lambda: virt_utils.kill_process_tree(1 << 22, 0),
     "nuke": lambda: utils.signal_pid(1 << 22, 0),
     "run": lambda: utils.run("cat", stdin="x" * 100000, verbose=False),
+    "folders": lambda: signals.makedirs("/proc/self/task", exist_ok=True),
+    "links": lambda: signals.realpath("/proc/self/cwd"),
     "locked": lambda: secrets.is_locked("/nowhere"),
 }
 
@@ -129,6 +135,29 @@ def looks(how):
     gone = []
     take()
     return gone[0]() is None
+
+
+def test_paths_are_found_and_made_as_ever(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    signals.makedirs("a/b//c/", 0o700)
+    assert os.stat("a/b/c").st_mode & 0o777 == 0o700
+    signals.makedirs(tmp_path / "a", exist_ok=True)
+    os.symlink("a/b", "link")
+    os.symlink(str(tmp_path / "link" / "c"), "absolute")
+    os.symlink("nowhere", "dangling")
+    os.symlink("absolute", "file")
+    open("a/plain", "w").close()
+    for kind, exist_ok, path in [(FileExistsError, False, "a"), (FileExistsError, True, "a/plain"),
+                                 (NotADirectoryError, True, "a/plain/c"), (FileExistsError, True, "dangling")]:
+        with pytest.raises(kind):
+            signals.makedirs(path, exist_ok=exist_ok)
+        with pytest.raises(kind):
+            os.makedirs(path, exist_ok=exist_ok)
+    for path in ("", ".", "/", "a", "a/", "link", "link/..", "link/c/../..", "absolute", "file/x", "dangling/x/../y",
+                 "/..", "//tmp", "/proc/self/cwd", "a/plain/..", tmp_path / "link"):
+        assert signals.realpath(path) == os.path.realpath(path), path
+    os.symlink("loop", "loop")
+    assert signals.realpath("loop") == str(tmp_path / "loop")
 
 
 @pytest.mark.parametrize("how", ["let_out", "suppress", "exists"])
@@ -185,6 +214,205 @@ def test_all_that_can_be_a_handler_is_known_as_one(number):
         signal.signal(signal.SIGALRM, old)
 
 
+# ---- nothing is left ----
+
+def left_since(descriptors):
+    """What is there that was not: children (ended ones, too), or descriptors."""
+    if any(_left_since(descriptors)):
+        gc.collect()                    # what was raised holds frames
+        children, more = _left_since(descriptors)
+        for child in children:          # not to be told of once more
+            with contextlib.suppress(OSError):
+                os.killpg(int(child), signal.SIGKILL)
+            with contextlib.suppress(OSError):
+                os.waitpid(int(child), 0)
+        for fd in more:
+            os.close(int(fd))
+        return ["process"] * len(children) + more
+    return []
+
+
+def _left_since(descriptors):
+    pid = os.getpid()
+    with open("/proc/%d/task/%d/children" % (pid, pid)) as f:
+        children = f.read().split()
+    more = set(os.listdir("/proc/self/fd")) - descriptors
+    more = [fd for fd in more if os.path.lexists("/proc/self/fd/" + fd)]        # else it was the listing's own
+    return children, more
+
+
+def in_memory():
+    with transfer._in_memory("text") as path, open(path) as f:
+        assert f.read() == "text"
+
+
+def logged(folder):
+    virt_utils.log_line("%s/log/%d" % (folder, time.monotonic_ns()), "line")
+    virt_utils.close_log_file()
+
+
+def job():
+    return utils.BgJob("sleep 60", stdin="x", verbose=False)
+
+
+LEAVES_NOTHING = {
+    "run": lambda folder: utils.run("cat", stdin="x", verbose=False),
+    "too_long": lambda folder: utils.run("sleep 60", timeout=0.01, ignore_status=True, verbose=False),
+    "parallel": lambda folder: utils.run_parallel(["true"] * 2),
+    "job": lambda folder: jobs.append(job()),
+    "memory": lambda folder: in_memory(),
+    "mac": lambda folder: virt_utils.generate_mac_address("vm", 0),
+    "log": logged,
+    "wait": lambda folder: utils.signal_pid(1, 0) if os.geteuid() else _process.wait_end(os.getpid(), 0),
+    "new_folders": lambda folder: transfer._make_folders("%s/%d/b" % (folder, time.monotonic_ns()), True),
+}
+jobs = []
+
+
+@pytest.mark.parametrize("name", LEAVES_NOTHING)
+def test_nothing_is_left_wherever_a_signal_comes(name, tmp_path):
+    def call():
+        with contextlib.suppress(error.CmdError):
+            LEAVES_NOTHING[name](tmp_path)
+
+    def left():
+        with contextlib.suppress(error.CmdError):
+            while jobs:                 # what its maker has
+                utils.join_bg_jobs([jobs.pop()], 0)
+        virt_utils.close_log_file()
+        return left_since(descriptors)
+
+    call()
+    descriptors = {str(fd) for fd in range(1024)}
+    left()                              # ends what the first one made
+    descriptors = set(os.listdir("/proc/self/fd"))
+    assert lost(call, lambda: TimeoutError("time is over"), left, [subprocess.__file__]) == []
+
+
+def test_handlers_that_wait_are_called_in_their_order():
+    called = []
+
+    def handler(signum, frame):
+        called.append((signum, frame is sys._getframe(1)))
+
+    def raising(signum, frame):
+        called.append(signum)
+        raise TimeoutError(signum)
+
+    numbers = [signal.SIGUSR2, signal.SIGALRM, signal.SIGUSR1, signal.SIGTERM]
+    old = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        signal.signal(signal.SIGALRM, raising)
+        signal.signal(signal.SIGUSR1, raising)
+        with signals.held() as handlers:
+            with signals.held() as inner:
+                for number in numbers[:3] * 2:
+                    signal.raise_signal(number)
+                inner.deliver()
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)       # which stays
+            assert not called
+            with pytest.raises(TimeoutError) as caught:
+                handlers.deliver()
+            assert called == [(signal.SIGUSR2, True), signal.SIGALRM, signal.SIGUSR1]
+            assert caught.value.args == (signal.SIGUSR1,) and caught.value.__context__.args == (signal.SIGALRM,)
+            assert signals.is_handlers(caught.value)
+            signal.raise_signal(signal.SIGUSR2)
+            assert len(called) == 4
+        assert [signal.getsignal(number) for number in numbers] == [handler, raising, raising, signal.SIG_IGN]
+    finally:
+        for number in numbers:
+            signal.signal(number, old[number])
+
+
+def test_only_the_main_threads_handlers_wait():
+    before = signal.getsignal(signal.SIGINT)
+    found = []
+
+    def look():
+        with signals.held():
+            found.append(signal.getsignal(signal.SIGINT))
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    thread.join()
+    assert found == [before]
+
+
+# ---- handlers that let go of their frame ----
+
+def forgetful():
+    def deleted(signum, frame):
+        del signum, frame
+        raise TimeoutError("deleted")
+
+    def rebound(signum, frame):
+        frame = frame.f_code.co_name
+        raise TimeoutError(frame)
+
+    class Object:
+        def method(self, *args):
+            del args
+            raise TimeoutError("method")
+
+        def __call__(self, signum, frame):
+            frame = None
+            raise TimeoutError(frame)
+
+    return {"deleted": deleted, "rebound": rebound, "method": Object().method, "object": Object(),
+            "partial": functools.partial(functools.partial(lambda one, *args: deleted(*args), 1)),
+            "partial_method": functools.partial(Object().method)}
+
+
+@pytest.mark.parametrize("shape", forgetful())
+@pytest.mark.parametrize("is_held", [False, True])
+def test_a_handler_that_lets_go_of_its_frame_is_known(shape, is_held, monkeypatch):
+    def read(path):
+        time_out()
+        raise FileNotFoundError(errno.ENOENT, "gone", path)
+
+    def time_out():
+        signal.raise_signal(signal.SIGALRM)
+        time.sleep(0)
+
+    monkeypatch.setattr(utils, "read_file", read)
+    calls = [lambda: utils.pid_is_alive(os.getpid()), lambda: utils.process_is_alive("nobody")]
+    old = signal.signal(signal.SIGALRM, signal.SIG_IGN)
+    try:
+        for call in calls:
+            assert call() is False
+        signal.signal(signal.SIGALRM, forgetful()[shape])
+        for call in calls:
+            with pytest.raises(TimeoutError), signals.held() if is_held else contextlib.nullcontext() as handlers:
+                try:
+                    time_out()          # waits, if it is held
+                    if is_held:
+                        handlers.deliver()
+                except TimeoutError as e:
+                    signals.let_out(e)
+            with pytest.raises(TimeoutError):
+                call()
+    finally:
+        signal.signal(signal.SIGALRM, old)
+
+
+def test_a_value_error_of_a_handlers_is_no_text(tmp_path):
+    class Text(str):
+        def __float__(self):
+            signal.raise_signal(signal.SIGALRM)
+            return float(str(self))
+
+    def handler(signum, frame):
+        raise ValueError("of the handler's")
+
+    assert utils._number_or_text("1x") == "1x"
+    old = signal.signal(signal.SIGALRM, handler)
+    try:
+        with pytest.raises(ValueError, match="of the handler's"):
+            utils._number_or_text(Text("1.5"))
+    finally:
+        signal.signal(signal.SIGALRM, old)
+
+
 # ---- no other way ----
 
 OSERRORS = {name for name, kind in vars(builtins).items() if isinstance(kind, type) and issubclass(kind, OSError)}
@@ -193,15 +421,17 @@ TAKE_ALL = OSERRORS | {"Exception", "BaseException"}
 # Where a handler's exception is not lost, or where none runs: file and function.
 EXPLAINED = {
     ("autotest/python2/files.py", "__del__"): "what is raised in a __del__ has nowhere to go",
-    ("autotest/virt_env_process.py", "_run"): "a thread",
-    ("autotest/virt_env_process.py", "do"): "kept, and raised when all is done",
-    ("autotest/virt_test_utils.py", "_run_control"): "another exception is on its way",
+    ("autotest/tests/virt_env_process.py", "_run"): "a thread",
+    ("autotest/tests/virt_env_process.py", "do"): "kept, and raised when all is done",
+    ("autotest/tests/virt_test_utils.py", "_run_control"): "another exception is on its way",
     ("companions/_process.py", "watch"): "a thread",
     ("companions/virt_utils.py", "run"): "a thread; kept, and raised by join()",
     ("hypervisors/monitor.py", "_serve"): "a thread",
     ("hypervisors/monitor.py", "_take"): "a thread",
     ("session/callbacks.py", "_call"): "a thread",
-    ("signals.py", "_mode"): "calls let_out by its name",
+    ("signals.py", "_told"): "calls let_out by its name",
+    ("signals.py", "__enter__"): "is looked at, and raised if it was a handler's",
+    ("signals.py", "makedirs"): "calls let_out by its name",
     ("threads.py", "_start"): "a thread",
 }
 
@@ -253,7 +483,8 @@ def test_whatever_takes_an_error_of_the_systems_lets_a_handlers_out():
 
 def test_files_are_looked_for_by_our_functions():
     root = pathlib.Path(virtvm.__file__).parent
-    names = ["os.path." + name for name in ("exists", "lexists", "isfile", "isdir", "islink")]
+    names = ["os.path." + name for name in ("exists", "lexists", "isfile", "isdir", "islink", "realpath")]
+    names.append("os.makedirs")
     bad = ["%s:%d" % (path.relative_to(root), node.lineno) for path in sorted(root.rglob("*.py"))
            if path.name != "_unbuilt.py"        # which is there where there is no package to speak of
            for node in ast.walk(ast.parse(path.read_text()))

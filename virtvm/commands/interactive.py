@@ -194,16 +194,27 @@ def _raw_terminal(fd):
         termios.tcsetattr(fd, termios.TCSADRAIN, before)
 
 
+@contextlib.contextmanager
+def _pipe():
+    with signals.held() as handlers:
+        news, tell = os.pipe()
+        try:
+            handlers.deliver()
+            os.set_blocking(tell, False)
+            yield news, tell
+        finally:
+            os.close(news)
+            os.close(tell)
+
+
 def talk(engine, start, quiet, farewell, stdin=0, stdout=1):
     """Pass on what is typed and what is answered, until Ctrl-] or the end; return 0.
 
     start: offset of the output that is shown first.  quiet: seconds of silence after which,
     once the input has ended, farewell (bytes) is sent; b"" ends it then.
     """
-    news, tell = os.pipe()
-    os.set_blocking(tell, False)
     screen = _Screen(engine, start, stdout)
-    with _raw_terminal(stdin), _size_told(engine, stdin, tell) as tell_size:
+    with _pipe() as (news, tell), _raw_terminal(stdin), _size_told(engine, stdin, tell) as tell_size:
         engine.set_news(lambda: _wake(tell))
         try:
             screen.show()
@@ -211,8 +222,6 @@ def talk(engine, start, quiet, farewell, stdin=0, stdout=1):
         finally:
             engine.set_news()
             engine.close()
-            os.close(news)
-            os.close(tell)
     if os.isatty(stdin):
         print(file=sys.stderr)
     return 0

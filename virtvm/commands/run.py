@@ -171,7 +171,7 @@ def _results(folder):
     while signals.exists(path):
         number += 1
         path = os.path.join(folder, "%s.%d" % (name, number))
-    os.makedirs(path)
+    signals.makedirs(path)
     latest = os.path.join(folder, "latest")
     if signals.islink(latest):
         os.unlink(latest)

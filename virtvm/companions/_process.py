@@ -183,14 +183,17 @@ class BgJob:
             stdin = stdin.encode("utf-8", "surrogateescape")
         self._input = memoryview(stdin) if isinstance(stdin, (bytes, bytearray)) else None
         self._started = time.monotonic()
-        self.sp = self._spawn(stdin, stdout_tee, stderr_tee, env, cwd)
+        self.sp = self._exit = None
         try:
-            self._exit = _Exit(self.sp.pid)
+            with signals.held():
+                self.sp = self._spawn(stdin, stdout_tee, stderr_tee, env, cwd)
+                self._exit = _Exit(self.sp.pid)
+                self._out = _Collector(self.sp.stdout, stdout_tee, DEFAULT_STDOUT_LEVEL, STDOUT_PREFIX)
+                self._err = _Collector(self.sp.stderr, stderr_tee, stderr_level, STDERR_PREFIX)
         except BaseException:
-            self._abandon()
+            if self.sp is not None:
+                self._abandon()
             raise
-        self._out = _Collector(self.sp.stdout, stdout_tee, DEFAULT_STDOUT_LEVEL, STDOUT_PREFIX)
-        self._err = _Collector(self.sp.stderr, stderr_tee, stderr_level, STDERR_PREFIX)
 
     def _spawn(self, stdin, stdout_tee, stderr_tee, env, cwd):
         import subprocess
@@ -208,9 +211,13 @@ class BgJob:
 
     def _abandon(self):
         """End a command that nobody can wait for."""
-        self.sp.kill()
-        self.sp.wait()
-        self._close_pipes()
+        import signal
+        with signals.held():
+            signal_group(self.sp.pid, signal.SIGKILL)
+            self.sp.wait()
+            self._close_pipes()
+            if self._exit is not None:
+                self._exit.close()
 
     def _close_pipes(self):
         for pipe in (self.sp.stdin, self.sp.stdout, self.sp.stderr):
@@ -238,18 +245,20 @@ class BgJob:
             self.sp.stdin.close()
         return bool(self._input)
 
+    def _release(self):
+        """Let go of the process, which has ended, and of all descriptors."""
+        with contextlib.ExitStack() as last:
+            last.callback(self._exit.close)
+            last.callback(self._close_pipes)
+            if self._exit.wait(0):
+                self._reap()
+
     def _finish(self):
-        """Release everything; publish status and output."""
+        """Publish status and output."""
         with contextlib.ExitStack() as last:
             last.callback(self._publish)
             last.callback(self._out.finish_tee)
             last.callback(self._err.finish_tee)
-            last.callback(self._exit.close)
-            last.callback(self._close_pipes)
-            last.callback(self._out.drain)
-            last.callback(self._err.drain)
-            if self._exit.wait(0):
-                self._reap()
 
     def _reap(self):
         """Record how the command ended; it has."""
@@ -316,59 +325,24 @@ def _end(jobs, grace):
         job._exit.wait(grace)
 
 
-class _Interrupts:
-    """Ctrl-C waits until deliver() or the end of the block, in the main thread.
-
-    It would leave a process alone that was started and is not known to anybody yet.
-    """
-
-    def __init__(self):
-        self._handler = None
-        self._caught = None
-
-    def __enter__(self):
-        import signal
-        import threading
-        handler = signal.getsignal(signal.SIGINT)
-        if not callable(handler) or threading.current_thread() is not threading.main_thread():
-            return self
-        try:
-            self._handler = handler
-            signal.signal(signal.SIGINT, self._catch)
-            return self
-        except BaseException as e:
-            with contextlib.suppress(ValueError):
-                signal.signal(signal.SIGINT, handler)
-            if not isinstance(e, ValueError):
-                raise
-            signals.let_out(e)
-            self._handler = None        # a sub-interpreter gets no signals
-            return self
-
-    def __exit__(self, *exc_info):
-        self.deliver()
-
-    def close(self):
-        self.deliver()
-
-    def _catch(self, *arguments):
-        self._caught = arguments
-
-    def deliver(self):
-        """Let it through again, at once if it came meanwhile."""
-        import signal
-        handler = self._handler
-        if handler is not None:
-            signal.signal(signal.SIGINT, handler)
-            self._handler = None
-            if self._caught is not None:
-                handler(*self._caught)
+def _end_all(jobs, grace):
+    """End those that still run, take what is left in their pipes and let go of them."""
+    try:
+        _end(jobs, grace)
+        with contextlib.ExitStack() as last:
+            for job in jobs:
+                last.callback(job._out.drain)
+                last.callback(job._err.drain)
+    finally:
+        with signals.held(), contextlib.ExitStack() as last:
+            for job in jobs:
+                last.callback(job._release)
+            _end(jobs, _GRACE_INTERRUPTED)      # a handler has cut the first time short, perhaps
 
 
 def run_jobs(makers, timeout=None):
     """Start a job with each of makers (functions) and join them all; returns them (list)."""
-    # Twice: another handler may cut the first one short.
-    with _Interrupts() as interrupts, contextlib.closing(interrupts):
+    with signals.held() as handlers:
         jobs = []
         try:
             for make in makers:
@@ -377,7 +351,7 @@ def run_jobs(makers, timeout=None):
             with contextlib.suppress(error.CmdError):
                 join_bg_jobs(jobs, 0)
             raise
-        return _join(jobs, timeout, interrupts.deliver)
+        return _join(jobs, timeout, handlers.deliver)
 
 
 def join_bg_jobs(bg_jobs, timeout=None):
@@ -387,10 +361,11 @@ def join_bg_jobs(bg_jobs, timeout=None):
     meanwhile (Ctrl-C for one), those left are ended with their descendants:
     SIGTERM, then SIGKILL.  Raises CmdError at a timeout.
     """
-    return _join(bg_jobs, timeout)
+    with signals.held() as handlers:
+        return _join(bg_jobs, timeout, handlers.deliver)
 
 
-def _join(bg_jobs, timeout, begin=lambda: None):
+def _join(bg_jobs, timeout, begin):
     """join_bg_jobs(); begin() is called once whatever it raises ends the jobs."""
     deadline = None if timeout is None else time.monotonic() + timeout
     grace = _GRACE_INTERRUPTED
@@ -402,7 +377,7 @@ def _join(bg_jobs, timeout, begin=lambda: None):
             in_time = _serve(bg_jobs, deadline)
             grace = _GRACE
         finally:
-            _end(bg_jobs, grace)
+            _end_all(bg_jobs, grace)
     if not in_time:
         raise error.CmdError(bg_jobs[0].command, bg_jobs[0].result,
                              "Command(s) did not complete within %s seconds"
@@ -463,19 +438,23 @@ def wait_end(pid, timeout, begin=lambda: None):
 
     begin() is called when it can't be missed any more.
     """
-    try:
-        fd = os.pidfd_open(pid)
-    except ProcessLookupError as e:
-        signals.let_out(e)
-        return True
-    except (AttributeError, OSError) as e:      # old kernel or seccomp: no event to wait for
-        signals.let_out(e)
-        return _wait_end_by_looking(pid, timeout, begin)
-    try:
-        begin()
-        return _is_readable(fd, timeout)
-    finally:
-        os.close(fd)
+    with signals.held() as handlers:
+        try:
+            fd = os.pidfd_open(pid)
+        except ProcessLookupError as e:
+            signals.let_out(e)
+            return True
+        except (AttributeError, OSError) as e:  # old kernel or seccomp: no event to wait for
+            signals.let_out(e)
+            fd = None
+        if fd is not None:
+            try:
+                handlers.deliver()
+                begin()
+                return _is_readable(fd, timeout)
+            finally:
+                os.close(fd)
+    return _wait_end_by_looking(pid, timeout, begin)
 
 
 def _wait_end_by_looking(pid, timeout, begin):

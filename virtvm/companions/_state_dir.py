@@ -20,7 +20,7 @@ def state_dir():
     places = [chosen] if chosen else [_FOLDER % os.geteuid(), *_of_session()]
     for path in places:
         try:
-            os.makedirs(path, mode=0o700)
+            signals.makedirs(path, mode=0o700)
         except FileExistsError as e:
             signals.let_out(e)
         if _is_own(path):

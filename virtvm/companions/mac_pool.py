@@ -22,23 +22,29 @@ _KEPT_DAYS = 30
 
 @contextlib.contextmanager
 def _locked(path):
+    with signals.held() as handlers:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            handlers.deliver()
+            _lock(fd, path)
+            yield
+        finally:
+            os.close(fd)
+
+
+def _lock(fd, path):
     import fcntl
     deadline = time.monotonic() + _LOCK_TIMEOUT
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        while True:
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError as e:
-                signals.let_out(e)
-                if time.monotonic() >= deadline:
-                    raise TimeoutError("MAC address pool still locked after %g s: %s"
-                                       % (_LOCK_TIMEOUT, path)) from None
-                time.sleep(0.005)   # a blocking flock() has no deadline
-        yield
-    finally:
-        os.close(fd)
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError as e:
+            signals.let_out(e)
+            if time.monotonic() >= deadline:
+                raise TimeoutError("MAC address pool still locked after %g s: %s"
+                                   % (_LOCK_TIMEOUT, path)) from None
+            time.sleep(0.005)   # a blocking flock() has no deadline
 
 
 @contextlib.contextmanager
@@ -63,6 +69,7 @@ def _read(path):
         signals.let_out(e)
         return {}
     except ValueError as e:
+        signals.let_out(e)
         logging.warning("MAC address pool %s can't be read, starting a new one: %s", path, e)
         return {}
 

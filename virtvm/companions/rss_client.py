@@ -268,7 +268,7 @@ class FileDownloadClient(FileTransferClient):
 def _target(dst_path):
     """The path to write to (bytes): what a link that the caller names leads to."""
     path = os.path.abspath(os.fsencode(dst_path))
-    return os.path.realpath(path) if signals.islink(path) else path
+    return signals.realpath(path) if signals.islink(path) else path
 
 
 def upload(address, port, src_pattern, dst_path, log_func=None, timeout=60, connect_timeout=20, **keywords):

@@ -181,25 +181,32 @@ def _as_name(path, client):
 @contextlib.contextmanager
 def _in_memory(data):
     """A path at which the data can be read, and which takes no room on a disk."""
+    with signals.held() as handlers:
+        fd = os.memfd_create("virtvm-data", os.MFD_CLOEXEC)
+        try:
+            handlers.deliver()
+            with open(fd, "wb", closefd=False) as f:
+                _write_all(f, data)
+            os.fchmod(fd, 0o644)
+            yield "/proc/self/fd/%d" % fd
+        finally:
+            os.close(fd)
+
+
+def _write_all(f, data):
+    """Write data, which may be bytes, a text or a file of either, to a binary file."""
     import shutil
-    fd = os.memfd_create("virtvm-data", os.MFD_CLOEXEC)
-    try:
-        with open(os.dup(fd), "wb") as f:
-            if isinstance(data, str):
-                data = data.encode()
-            if hasattr(data, "read"):
-                first = data.read(65536)
-                f.write(first.encode() if isinstance(first, str) else first)
-                if isinstance(first, str):
-                    f.write(data.read().encode())
-                else:
-                    shutil.copyfileobj(data, f)
-            else:
-                f.write(data)
-        os.fchmod(fd, 0o644)
-        yield "/proc/self/fd/%d" % fd
-    finally:
-        os.close(fd)
+    if isinstance(data, str):
+        data = data.encode()
+    if not hasattr(data, "read"):
+        f.write(data)
+        return
+    first = data.read(65536)
+    f.write(first.encode() if isinstance(first, str) else first)
+    if isinstance(first, str):
+        f.write(data.read().encode())
+    else:
+        shutil.copyfileobj(data, f)
 
 
 def _owner(owner, *where):
@@ -240,7 +247,8 @@ def _local_sources(local_path):
         import shlex                    # here: importing the module is to load little
         try:
             words = shlex.split(str(local_path))
-        except ValueError:
+        except ValueError as e:
+            signals.let_out(e)
             words = []
         for word in words:
             word = os.path.expanduser(word)
@@ -255,13 +263,19 @@ def _make_folders(path, sync):
         missing.append(path)
         path = os.path.dirname(path.rstrip("/")) or "."
     for name in reversed(missing):
-        os.makedirs(name, exist_ok=True)
+        signals.makedirs(name, exist_ok=True)
         if sync:
-            fd = os.open(os.path.dirname(name.rstrip("/")) or ".", os.O_RDONLY)
-            try:
-                os.fsync(fd)
-            finally:
-                os.close(fd)
+            _sync(os.path.dirname(name.rstrip("/")) or ".")
+
+
+def _sync(folder):
+    with signals.held() as handlers:
+        fd = os.open(folder, os.O_RDONLY)
+        try:
+            handlers.deliver()
+            os.fsync(fd)
+        finally:
+            os.close(fd)
 
 
 class _Transfer:

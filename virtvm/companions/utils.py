@@ -186,8 +186,8 @@ def _number_or_text(value):
     for convert in (int, float):
         try:
             return convert(value)
-        except ValueError:
-            pass
+        except ValueError as e:
+            signals.let_out(e)
     return value
 
 

@@ -153,7 +153,7 @@ class _LogFiles:
         self._lock = threading.Lock()
 
     def set_folder(self, folder):
-        with self._lock:
+        with self._lock, signals.held():
             self.folder = os.path.abspath(folder)
             self._close_all()
 
@@ -163,23 +163,24 @@ class _LogFiles:
     def write(self, filename, data):
         with self._lock:
             path = self._path(filename)
-            fd = self._open.pop(path, None)
-            if fd is None:
-                fd = self._begin(path)
-            self._open[path] = fd
+            with signals.held():
+                fd = self._open.pop(path, None)
+                if fd is None:
+                    fd = self._begin(path)
+                self._open[path] = fd
             while data:
                 data = data[os.write(fd, data):]
 
     def path_of(self, filename):
         with self._lock:
             path = self._path(filename)
-        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+        signals.makedirs(os.path.dirname(path) or ".", exist_ok=True)
         return path
 
     def _begin(self, path):
         if len(self._open) >= self._MAX_OPEN:
             os.close(self._open.pop(next(iter(self._open))))
-        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+        signals.makedirs(os.path.dirname(path) or ".", exist_ok=True)
         fd = _open_log(path)
         try:
             if path not in self._known and stat.S_ISREG(os.fstat(fd).st_mode):
@@ -191,7 +192,7 @@ class _LogFiles:
         return fd
 
     def close(self, filename=None):
-        with self._lock:
+        with self._lock, signals.held():
             if filename is None:
                 self._close_all()
             else:
@@ -351,7 +352,7 @@ def _mounts():
 
 def _find_mount(src, mount_point, type, perm=None):
     """Tell whether src is mounted so; type may be a part ("nfs" finds nfs4)."""
-    folder = os.path.realpath(mount_point)
+    folder = signals.realpath(mount_point)
     modes = ("ro", "rw") if perm is None else ("ro",) if "ro" in perm.split(",") else ("rw",)
     return any(source == src and where == folder and kind.startswith(type)
                and options.split(",")[0] in modes

@@ -127,7 +127,7 @@ def _check_host(offline):
 
 def _make_folder(path):
     try:
-        os.makedirs(path, exist_ok=True)
+        signals.makedirs(path, exist_ok=True)
     except FileExistsError as e:
         signals.let_out(e)
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path) from None
@@ -135,7 +135,7 @@ def _make_folder(path):
 
 def _make_parts(guest, files, log):
     with scratch.Folder(".unpack.", folder=guest.directory) as root:
-        root = os.path.realpath(root)
+        root = signals.realpath(root)
         log("unpacking")
         for path in files:
             run(["dpkg-deb", "-x", path, root])

@@ -7,6 +7,7 @@ import os
 import struct
 import zlib
 
+from virtvm import signals
 from virtvm.guest.commands import GuestBuildError, filtered
 
 _PLACES = ["lib/x86_64-linux-gnu", "lib64", "lib"]
@@ -32,7 +33,7 @@ def find_library(root, name):
     """Path of a library in the unpacked packages."""
     base = glob.escape(os.path.basename(name))
     for path in find(root, *[os.path.join(place, base) for place in _PLACES]):
-        real = os.path.realpath(path)
+        real = signals.realpath(path)
         if real.startswith(root + os.sep):      # an absolute link leads to this host's
             return real
     raise GuestBuildError("a program of the guest needs the library %s, which no package has" % base)

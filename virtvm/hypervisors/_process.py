@@ -61,7 +61,7 @@ _engines = {}           # pid -> engine session of the processes that this one s
 def _care_for(what, value):
     """Have a process killed ("+") or a file removed ("f") when this process is gone."""
     global _reaper
-    with _lock:
+    with _lock, signals.held():
         if _reaper is None or _reaper.pid != os.getpid():
             _reaper = _Reaper()
         _reaper.cares.add((what, str(value)))
@@ -70,7 +70,7 @@ def _care_for(what, value):
 
 def _care_no_more(what, value):
     global _reaper
-    with _lock:
+    with _lock, signals.held():
         if _reaper is None or _reaper.pid != os.getpid():
             return
         _reaper.cares.discard((what, str(value)))

@@ -192,7 +192,8 @@ def noted(state_path):
                 disk["file"] = os.path.join(os.path.dirname(os.path.abspath(state_path)),
                                             os.path.basename(disk["file"]))
         return disks
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError) as e:
+        signals.let_out(e)
         return None
 
 

@@ -36,18 +36,20 @@ def probe(path="/dev/kvm"):
     reason = _lacks_hardware()
     if reason:
         return reason
-    try:
-        kvm = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except OSError as e:
-        signals.let_out(e)
-        return "%s: %s" % (path, e.strerror)
-    try:
-        return _try_vm(path, kvm)
-    except OSError as e:
-        signals.let_out(e)
-        return "%s: cannot run a virtual machine: %s" % (path, e.strerror)
-    finally:
-        os.close(kvm)
+    with signals.held() as handlers:
+        try:
+            kvm = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        except OSError as e:
+            signals.let_out(e)
+            return "%s: %s" % (path, e.strerror)
+        try:
+            handlers.deliver()
+            return _try_vm(path, kvm)
+        except OSError as e:
+            signals.let_out(e)
+            return "%s: cannot run a virtual machine: %s" % (path, e.strerror)
+        finally:
+            os.close(kvm)
 
 
 def _is_x86():

@@ -690,17 +690,19 @@ class VM(virt_vm.BaseVM):
         older = disks.noted(path) if signals.isfile(path) else None
         kept = []
         with scratch.File(".%s." % os.path.basename(path), folder=folder) as temporary:
-            fd = os.open(temporary, os.O_RDWR | os.O_CLOEXEC)
-            try:
-                migration.save(self._qmp, fd)
-                kept = self._keep_disks(path)
-                disks.note(fd, kept)
-                os.replace(temporary, path)
-            except BaseException:
-                disks.discard(kept)
-                raise
-            finally:
-                os.close(fd)
+            with signals.held() as handlers:
+                fd = os.open(temporary, os.O_RDWR | os.O_CLOEXEC)
+                try:
+                    handlers.deliver()
+                    migration.save(self._qmp, fd)
+                    kept = self._keep_disks(path)
+                    disks.note(fd, kept)
+                    os.replace(temporary, path)
+                except BaseException:
+                    disks.discard(kept)
+                    raise
+                finally:
+                    os.close(fd)
         disks.discard(older or [])
 
     def _keep_disks(self, path):
@@ -867,7 +869,7 @@ def _make_own(path):
     """An empty file for its user alone: /tmp is everybody's, and QEMU would follow a link."""
     if signals.lexists(path):
         os.unlink(path)
-    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
+    scratch.make_file(path)
 
 
 def _listen(path):

@@ -94,7 +94,7 @@ class Env(_KeepsType):
         filename = filename or self._filename
         if filename is None:
             raise EnvSaveError("No filename specified for this env file")
-        write_whole(os.path.realpath(filename), self._pickled())
+        write_whole(signals.realpath(filename), self._pickled())
 
     def _pickled(self):
         import pickle

@@ -107,7 +107,8 @@ class _Readable(_session.Finalized):
 
     def __init__(self, engine):
         self._engine = engine
-        self.fd, self._end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        with signals.held():
+            self.fd, self._end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     def update(self):
         fd, end = self.fd, self._end
@@ -124,10 +125,9 @@ class _Readable(_session.Finalized):
                 signals.let_out(e)
 
     def close(self):
-        fd, end, self.fd, self._end = self.fd, self._end, None, None
-        try:
+        with signals.held():
+            fd, end, self.fd, self._end = self.fd, self._end, None, None
             os.close(fd)
-        finally:
             os.close(end)
 
     def _finalize(self):

@@ -114,10 +114,30 @@ def start(command, id, echo, pass_fds, keep):
 
     keep: have the keeper hold it, so that it outlives this process.
     """
-    script, extra = os.fsencode(command), ()
-    if len(script) > _ARGUMENT_MAX:
-        extra = (_script_file(script),)
-        script = b". /dev/fd/%d" % extra
+    script = os.fsencode(command)
+    if len(script) <= _ARGUMENT_MAX:
+        return _start(script, id, echo, tuple(pass_fds), keep)
+    with signals.held() as handlers:
+        fd = os.memfd_create("command")
+        try:
+            handlers.deliver()
+            _write_script(fd, script)
+            return _start(b". /dev/fd/%d" % fd, id, echo, (*pass_fds, fd), keep)
+        finally:
+            os.close(fd)
+
+
+def _write_script(fd, script):
+    """Write a script that is too long for an argument."""
+    # The shell has read all of it when it starts, and need not pass it on.
+    prefix = b"exec %d<&-;" % fd
+    if len(script) > _STACK_FOR:
+        prefix += b"ulimit -s %d;" % ((1 + len(script) // 2072576) * 8196)
+    with open(fd, "wb", closefd=False) as f:
+        f.write(prefix + script)
+
+
+def _start(script, id, echo, pass_fds, keep):
     env = dict(os.environb)
     env[b"TERM"] = b"dumb"
     shell = b"/bin/bash" if signals.exists("/bin/bash") else b"/bin/sh"
@@ -126,30 +146,13 @@ def start(command, id, echo, pass_fds, keep):
     try:
         if keep:
             folder = _keeper_folder()
-            os.makedirs(folder, mode=0o700, exist_ok=True)
-            engine, told = _session.keep(folder, id, argv, env, echo=bool(echo),
-                                         pass_fds=tuple(pass_fds) + extra)
+            signals.makedirs(folder, mode=0o700, exist_ok=True)
+            engine, told = _session.keep(folder, id, argv, env, echo=bool(echo), pass_fds=pass_fds)
         else:
-            engine, told = _session.open_pty(argv, env, echo=bool(echo),
-                                             pass_fds=tuple(pass_fds) + extra), 0
+            engine, told = _session.open_pty(argv, env, echo=bool(echo), pass_fds=pass_fds), 0
     except _session.EngineError as e:
         raise _os_error(e) from None
-    finally:
-        for fd in extra:
-            os.close(fd)
     return _remember(engine, id, told)
-
-
-def _script_file(script):
-    """A descriptor of a file in memory with a script that is too long for an argument."""
-    fd = os.memfd_create("command")
-    # The shell has read all of it when it starts, and need not pass it on.
-    prefix = b"exec %d<&-;" % fd
-    if len(script) > _STACK_FOR:
-        prefix += b"ulimit -s %d;" % ((1 + len(script) // 2072576) * 8196)
-    with open(fd, "wb", closefd=False) as f:
-        f.write(prefix + script)
-    return fd
 
 
 def _remember(engine, id, told=0):
@@ -162,13 +165,15 @@ def _remember(engine, id, told=0):
 def switch_terminal(pid, raw, echo):
     """Have the terminal of process pid pass every byte (raw), or edit lines and make signals."""
     import termios
-    fd = os.open("/proc/%d/fd/0" % pid, os.O_RDWR | os.O_NOCTTY)
-    try:
-        attributes = termios.tcgetattr(fd)
-        line, shown = termios.ICANON | termios.ISIG | termios.IEXTEN, termios.ECHO if echo else 0
-        attributes[3] = attributes[3] & ~(line | termios.ECHO) | (0 if raw else line | shown)
-        termios.tcsetattr(fd, termios.TCSANOW, attributes)
-    except termios.error as e:
-        raise OSError(*e.args) from None
-    finally:
-        os.close(fd)
+    with signals.held() as handlers:
+        fd = os.open("/proc/%d/fd/0" % pid, os.O_RDWR | os.O_NOCTTY)
+        try:
+            handlers.deliver()
+            attributes = termios.tcgetattr(fd)
+            line, shown = termios.ICANON | termios.ISIG | termios.IEXTEN, termios.ECHO if echo else 0
+            attributes[3] = attributes[3] & ~(line | termios.ECHO) | (0 if raw else line | shown)
+            termios.tcsetattr(fd, termios.TCSANOW, attributes)
+        except termios.error as e:
+            raise OSError(*e.args) from None
+        finally:
+            os.close(fd)

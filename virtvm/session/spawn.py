@@ -2,6 +2,7 @@
 
 import atexit
 import codecs
+import functools
 import logging
 import os
 import signal
@@ -37,8 +38,8 @@ def by_position(names, rest, given):
     return dict(given, **dict(zip(names, rest)))
 
 
-def _of_the_owner(path, flags):
-    return os.open(path, flags, 0o600)
+# No Python code, in which a signal handler could have the descriptor forgotten.
+_of_the_owner = functools.partial(os.open, mode=0o600)
 
 
 class Spawn(_session.Finalized):

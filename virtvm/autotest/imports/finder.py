@@ -254,7 +254,7 @@ class Finder:
     def load_test(self, path):
         """The module in a test file."""
         import hashlib
-        path = os.path.realpath(path)
+        path = signals.realpath(path)
         os.stat(path)
         self.use_tree_around(path)
         self.add_tests_dir(os.path.dirname(path))

@@ -23,7 +23,7 @@ class Tree:
     """A tree by its `client` folder."""
 
     def __init__(self, client):
-        self.client = os.path.realpath(client)
+        self.client = signals.realpath(client)
 
     def __eq__(self, other):
         return isinstance(other, Tree) and self.client == other.client
@@ -42,7 +42,7 @@ class Tree:
     @classmethod
     def around(cls, path):
         """The tree that path (a file) lies in or beside, or None."""
-        folder = os.path.dirname(os.path.realpath(path))
+        folder = os.path.dirname(signals.realpath(path))
         while True:
             client = _client_of(folder)
             if client is not None:
@@ -66,7 +66,7 @@ class Tree:
 
     def name(self, path):
         """The name (below autotest_lib) of the module that path holds, or None if outside."""
-        relative = os.path.relpath(os.path.realpath(path), self.client)
+        relative = os.path.relpath(signals.realpath(path), self.client)
         if relative.startswith(os.pardir) or not relative.endswith(".py"):
             return None
         return ".".join(["client"] + relative[:-len(".py")].split(os.sep))

@@ -60,7 +60,7 @@ def _prepare_fissix():
     folder = caches.folder("grammar-" + fissix.__version__)
     with contextlib.ExitStack() as last:
         try:
-            os.makedirs(folder, mode=0o700, exist_ok=True)
+            signals.makedirs(folder, mode=0o700, exist_ok=True)
             is_ours = os.stat(folder).st_uid == os.geteuid() and os.access(folder, os.W_OK)
         except OSError as e:
             signals.let_out(e)

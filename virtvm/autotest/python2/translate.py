@@ -245,7 +245,7 @@ def _store(key, result):
     body = marshal.dumps(tuple(result))
     folder = cache_folder()
     try:
-        os.makedirs(folder, mode=0o700, exist_ok=True)
+        signals.makedirs(folder, mode=0o700, exist_ok=True)
         write_whole(os.path.join(folder, key), _MAGIC + hashlib.sha256(body).digest() + body)
         _prune(folder)
     except OSError as e:

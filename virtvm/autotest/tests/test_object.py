@@ -5,6 +5,7 @@ import re
 import shutil
 import tempfile
 
+from virtvm import signals
 from virtvm.companions import error, utils
 
 
@@ -40,7 +41,7 @@ class Test:
         self.srcdir = os.path.join(self.bindir, "src")
         self.virtdir = self.bindir
         for folder in (self.resultsdir, self.profdir, self.debugdir):
-            os.makedirs(folder, exist_ok=True)
+            signals.makedirs(folder, exist_ok=True)
         self.tmpdir = tempfile.mkdtemp(prefix="_%s." % re.sub(r"[^\w.-]", "_", name))
         self.job = Job(self.autodir, self.tmpdir, self.outputdir)
         self.iteration = 0

@@ -176,7 +176,7 @@ class _Screendumps:
         if not vm.is_alive():
             return
         folder = os.path.join(self._test.debugdir, "screendumps_%s" % vm.name)
-        os.makedirs(folder, exist_ok=True)
+        signals.makedirs(folder, exist_ok=True)
         path = _fresh_name(os.path.join(folder, "%s_%s" % (vm.name, time.strftime("%Y-%m-%d_%H-%M-%S"))))
         vm.monitor.screendump(path, debug=False)
         digest = utils.hash_file(path)

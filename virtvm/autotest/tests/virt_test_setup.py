@@ -244,7 +244,7 @@ class HugePageConfig:
     def mount_hugepage_fs(self):
         """Mount the file system, unless it is.  CmdError, OSError."""
         error.context("mounting hugepages path")
-        os.makedirs(self.hugepage_path, exist_ok=True)
+        signals.makedirs(self.hugepage_path, exist_ok=True)
         if not os.path.ismount(self.hugepage_path):
             utils.system_output(command_line("mount", "-t", "hugetlbfs", "none", self.hugepage_path))
 

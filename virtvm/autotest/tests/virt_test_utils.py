@@ -389,7 +389,7 @@ def _run_control(vm, session, timeout, params):
 
 def _fetch_results(vm, autotest_path, outputdir, failure):
     folder = os.path.join(outputdir, "guest_autotest_results")
-    os.makedirs(folder, exist_ok=True)
+    signals.makedirs(folder, exist_ok=True)
     try:
         vm.copy_files_from(os.path.join(glob.escape(autotest_path), "results", "default", "*"), folder)
     except (virt_utils.SCPError, virt_vm.VMError) as e:
