@@ -6,6 +6,7 @@ import threading
 import pytest
 from support.fake_qmp import FakeQMP
 from support.moments import lost
+from support.waiting import LONG
 
 from virtvm import threads
 from virtvm.hypervisors import monitor
@@ -52,6 +53,48 @@ def test_a_monitor_that_does_not_answer(qmp):
         with pytest.raises(monitor.MonitorProtocolError, match="no response"):
             mon.cmd("query-status", timeout=0.05)
     assert mon.cmd("query-status") == {}
+
+
+def test_a_wait_for_the_threads_end_that_is_cut_short_harms_no_other_monitor(monkeypatch):
+    def cut_short():
+        raise TimeoutError("of a handler's")
+
+    with FakeQMP() as server:
+        mon = monitor.QMPMonitor("qmp", "/socketpair", sock=server.socket)
+        thread = mon._loop._thread
+        join = thread.join
+        monkeypatch.setattr(thread, "join", cut_short)
+        with pytest.raises(TimeoutError):
+            mon.close()
+        join(LONG)
+        assert not thread.is_alive()
+    with FakeQMP() as server:
+        mon = monitor.QMPMonitor("qmp", "/socketpair", sock=server.socket)
+        assert mon.cmd("query-status") == {}
+        mon.close()
+
+
+def test_at_each_line_of_a_monitors_life():
+    made = []
+
+    def call():
+        with FakeQMP() as server:
+            made.append(monitor.QMPMonitor("qmp", "/socketpair", sock=server.socket))
+            made[-1].close()
+
+    def left():
+        while made:                     # its maker has it
+            made.pop().close()
+        for thread in threading.enumerate():
+            if thread.name == "virtvm-monitor":
+                thread.join(LONG)       # it ends by itself
+                if thread.is_alive():
+                    return thread
+        return monitor._loop
+
+    call()
+    made.clear()
+    assert lost(call, lambda: TimeoutError("time is over"), left) == []
 
 
 def test_threads_that_are_started():

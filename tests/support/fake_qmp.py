@@ -30,7 +30,10 @@ class FakeQMP:
         self._say(GREETING)
         text, decoder = "", json.JSONDecoder()
         while True:
-            piece = self._peer.recv(65536)
+            try:
+                piece = self._peer.recv(65536)
+            except ConnectionResetError:        # it has not read all
+                return
             if not piece:
                 return
             text += piece.decode()

@@ -180,6 +180,10 @@ class _Loop:
             raise failure
         return result
 
+    def begin(self, function, *args):
+        """Have the coroutine function(*args) run; nobody hears what it comes to."""
+        self._call(_Job(function, args).begin)
+
     def _give_up(self, job):
         job.is_wanted = False
         self._call(job.end)
@@ -194,11 +198,16 @@ class _Loop:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     def stop(self):
-        try:
-            self.run(5, self._settle)
-        except MonitorError as e:
-            logging.debug("monitors' tasks do not end: %s", e)
-        self._call(self._loop.stop)
+        """Have the thread end, which needs nobody for that from here on."""
+        self._call(self._end)
+
+    def _end(self):
+        self._loop.call_later(5, self._loop.stop)       # whatever is under way yet
+        task = self._loop.create_task(self._settle())
+        task.add_done_callback(lambda task: self._loop.stop())
+
+    def join(self):
+        """Wait until the thread has ended."""
         self._thread.join()
 
 
@@ -221,12 +230,15 @@ def _take_loop():
 
 def _leave_loop(loop):
     global _loop
-    with _loop_lock:
+    with signals.held(), _loop_lock:
         loop.users -= 1
-        if loop.users == 0 and loop.pid == os.getpid():
-            loop.stop()
+        is_last = loop.users == 0 and loop.pid == os.getpid()
+        if is_last:
             if _loop is loop:
-                _loop = None
+                _loop = None            # nobody else's, even if the wait for its end is cut short
+            loop.stop()
+    if is_last:
+        loop.join()
 
 
 @atexit.register
@@ -295,17 +307,26 @@ class QMPMonitor(Monitor):
             logging.warning("monitor %s: %s", name, e)
 
     def _connect(self, sock, timeout):
-        self._loop = _take_loop()
+        self._loop = None
         try:
+            with signals.held():
+                self._loop = _take_loop()
             self._client = self._loop.run(timeout, self._greet, sock or self.filename)
-        except MonitorProtocolError:
-            raise MonitorConnectError("No QMP greeting message received") from None
-        finally:
-            if self._client is None:
-                if sock is not None:
-                    sock.close()
-                _leave_loop(self._loop)
-        _open[os.getpid(), self.filename] = self
+            _open[os.getpid(), self.filename] = self
+        except BaseException as e:
+            self._give_up(sock)
+            if isinstance(e, MonitorProtocolError):
+                raise MonitorConnectError("No QMP greeting message received") from None
+            raise
+
+    def _give_up(self, sock):
+        client, self._client = self._client, None
+        if client is not None:
+            self._loop.begin(self._end, client)
+        if sock is not None:
+            sock.close()
+        if self._loop is not None:
+            _leave_loop(self._loop)
 
     async def _greet(self, address):
         client = _qmp().QMPClient()
@@ -363,16 +384,24 @@ class QMPMonitor(Monitor):
     def close(self):
         """End the connection.  Does nothing the second time."""
         inherited = self.is_inherited()
-        client, self._client = self._client, None
-        if client is not None and not inherited:
-            _open.pop((os.getpid(), self.filename))
-            try:
-                self._loop.run(5, self._end, client)
-            except MonitorError as e:   # what ended it before, whatever that was: it is gone either way
-                logging.debug("monitor %s: %s", self.name, e)
-            finally:
-                _leave_loop(self._loop)
-                self._lose()
+        with signals.held() as handlers:
+            client, self._client = self._client, None
+            if client is not None and not inherited:
+                self._close(client, handlers)
+
+    def _close(self, client, handlers):
+        _open.pop((os.getpid(), self.filename))
+        try:
+            handlers.deliver()
+            self._loop.run(5, self._end, client)
+        except MonitorError as e:       # what ended it before, whatever that was: it is gone either way
+            logging.debug("monitor %s: %s", self.name, e)
+        except BaseException:
+            self._loop.begin(self._end, client)
+            raise
+        finally:
+            _leave_loop(self._loop)
+            self._lose()
 
     async def _end(self, client):
         self._watcher.cancel()
