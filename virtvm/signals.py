@@ -89,7 +89,7 @@ def _code(handler):
         elif isinstance(handler, types.FunctionType):
             return handler.__code__
         else:
-            handler = getattr(type(handler), "__call__", None)
+            handler = type(handler).__call__ if callable(handler) else None
             if not isinstance(handler, (types.FunctionType, types.MethodType, functools.partial)):
                 return None
 

@@ -1,7 +1,6 @@
 """Test parameters, and the environment that keeps VMs from test to test."""
 
 import logging
-import os
 
 from virtvm import signals
 from virtvm.scratch import write_whole
