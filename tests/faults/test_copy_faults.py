@@ -4,6 +4,7 @@ the new one, whole; what is new is there whole, or not at all."""
 import contextlib
 import errno
 import os
+import re
 import selectors
 import shutil
 import socket
@@ -17,6 +18,7 @@ from support import fake_scp, fake_sftp, fault_scp, inject, rss_server
 from support.rss_server import RssServer
 from support.scripted import Scripted
 from support.sshd import Sshd
+from support.waiting import LONG
 from virtvm.companions import rss_client, transfer
 from virtvm.companions.exceptions import SCPError
 
@@ -80,7 +82,7 @@ class Bench:
         try:
             function(server.host, server.port, server.user, "", str(self.top / "source") + "/.",
                      str(work / "target"), ssh_identity_file=server.key, timeout=30,
-                     transfer_stall_timeout=0.5, **keywords)
+                     transfer_stall_timeout=LONG if ENDS.search(fault) else 0.5, **keywords)
         except SCPError as e:
             error = e
         finally:
@@ -104,6 +106,10 @@ def scp():
     bench = Bench(fault_scp, "ForceCommand %s -I -S %s %s")
     yield bench
     bench.close()
+
+
+# What these do is seen at once; to the others a server that is slow to start looks like a silent one.
+ENDS = re.compile(r"how=(refuse|cut|garbage|error)( |$)")
 
 
 def run_all(bench, direction, faults, may_leave, **keywords):
