@@ -4,11 +4,15 @@ A signal handler's exception may come between any two instructions. What the lib
 removed by is made only once they are there; here it is made before.
 """
 
+import logging
 import os
 import stat
+import time
 import weakref
 
 from virtvm import signals
+
+_LAST_TRY = 3.0         # seconds for what an exception has cut short: how much there is, a guest may have decided
 
 
 def name(prefix, suffix="", folder=None):
@@ -28,7 +32,7 @@ class _Scratch:
     def __init__(self, prefix, suffix="", folder=None):
         self.path = name(prefix, suffix, folder)
         # Also at the interpreter's end, but by no process that this one forks.
-        self._removal = weakref.finalize(self, self._remove_own, self.path, os.getpid())
+        self._removal = weakref.finalize(self, self._remove_own, self.path, os.getpid(), _LAST_TRY)
         try:
             self._make()
         except FileExistsError:         # somebody else's
@@ -43,10 +47,10 @@ class _Scratch:
         self._removal.detach()          # not before: what is interrupted is done once more
 
     @classmethod
-    def _remove_own(cls, path, pid):
+    def _remove_own(cls, path, pid, limit=float("inf")):
         if pid == os.getpid():
             try:
-                cls._remove(path)
+                cls._remove(path, time.monotonic() + limit)
             except FileNotFoundError as e:   # it has become something else, or was removed
                 signals.let_out(e)
 
@@ -54,7 +58,9 @@ class _Scratch:
 class File(_Scratch):
     """A context that makes an empty file and removes it, if it still has that name then; its value is the path."""
 
-    _remove = staticmethod(os.unlink)
+    @staticmethod
+    def _remove(path, deadline):
+        os.unlink(path)
 
     def _make(self):
         make_file(self.path)
@@ -67,12 +73,15 @@ class Folder(_Scratch):
         os.mkdir(self.path, 0o700)
 
     @staticmethod
-    def _remove(path):
+    def _remove(path, deadline):
         """Not by shutil.rmtree(), which takes whatever OSError a signal handler raises for its own."""
         folders = [path]
         for folder in folders:          # which become more
             os.chmod(folder, 0o700)     # copies of folders that their owner may not write to
             for each in os.listdir(folder):
+                if time.monotonic() >= deadline:
+                    logging.warning("%s is left: there was no time to remove all that is in it", path)
+                    return
                 below = os.path.join(folder, each)
                 if stat.S_ISDIR(os.lstat(below).st_mode):
                     folders.append(below)

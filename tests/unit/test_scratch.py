@@ -163,3 +163,29 @@ def test_folders_that_their_owner_may_not_write_to_are_removed(tmp_path):
             os.chmod(above, 0o755)
     subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True)
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("limit", [0.0, 3.0])
+def test_what_was_cut_short_is_tried_once_more_for_a_while(tmp_path, monkeypatch, caplog, limit):
+    """A tree of a guest's may have any size: Ctrl-C while it is removed comes out, however large it is."""
+    monkeypatch.setattr(scratch, "_LAST_TRY", limit)
+    unlink = os.unlink
+
+    def struck(path):
+        monkeypatch.setattr(os, "unlink", unlink)
+        raise KeyboardInterrupt
+
+    def fill_and_remove():
+        with scratch.Folder("virtvm-", folder=str(tmp_path)) as path:
+            os.makedirs(os.path.join(path, "a"))
+            for name in "a/x", "a/y", "b":
+                with open(os.path.join(path, name), "w"):
+                    pass
+            monkeypatch.setattr(os, "unlink", struck)
+
+    with pytest.raises(KeyboardInterrupt) as info:
+        fill_and_remove()
+    del info                            # its frames hold the folder's object
+    gc.collect()
+    left = os.listdir(tmp_path)
+    assert len(left) == (limit == 0) and all(str(tmp_path / name) in caplog.text for name in left)
