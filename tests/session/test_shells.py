@@ -6,6 +6,7 @@ import shutil
 import subprocess
 
 import pytest
+from support import prompt_corpus
 from support.noisy import Noisy
 from support.sshd import Account, Sshd
 from support.waiting import BUSY
@@ -80,10 +81,12 @@ def results(name, several_lines):
         yield "echo hi\n", 0, "hi\n"
 
 
-def check(session, name, several_lines=True, echoes_twice=False):
-    """echoes_twice: the shell's editor may show what the terminal has shown (docs/internals/prompts.rst)."""
+def check(session, name, several_lines=True, echoes_twice=False, only=lambda command: True):
+    """only(command) says what is run.  echoes_twice: the shell's editor may show what the terminal has shown
+    (docs/internals/prompts.rst)."""
     wrong = []
-    for n, (command, status, output) in enumerate(results(name, several_lines)):
+    wanted = [result for result in results(name, several_lines) if only(result[0])]
+    for n, (command, status, output) in enumerate(wanted):
         echo = command + "\n" if echoes_twice else ""
         got = session.cmd_status_output(command, timeout=2 * BUSY)
         if got not in ((status, output), (status, echo + output)):
@@ -131,6 +134,18 @@ def test_shell_by_ssh(server, name, what):
                                  ssh_identity_file=server.key, status_test_command=SHELLS[name][2])
     with session:
         check(session, name, name != "zsh")
+
+
+@pytest.mark.parametrize("name", ["bash", "dash"])
+def test_shell_by_telnet(tmp_path, name):
+    """Behind a real telnetd, which passes seven bits on unless the shell has the terminal otherwise, as bash does."""
+    telnet = prompt_corpus.Telnet(str(tmp_path))
+    try:
+        with aexpect.ShellSession(engine=telnet.open(name), prompt=PATTERN) as session:
+            session.find_prompt(2 * BUSY)
+            check(session, name, only=str.isascii if name == "dash" else bool)
+    finally:
+        telnet.close()
 
 
 # Commands of several lines in zsh and ksh93 are drawn on several rows, and not followed
