@@ -150,12 +150,22 @@ def test_shell_by_telnet(tmp_path, name):
 
 # Commands of several lines in zsh and ksh93 are drawn on several rows, and not followed
 # (docs/internals/prompts.rst).
-@pytest.mark.parametrize("name,what", CASES)
-def test_shell_on_a_console(tmp_path, name, what):
+def console(tmp_path, name, what, columns=80):
     words = prepare(str(tmp_path), name, what)
+    words = ["/bin/sh", "-c", "stty cols %d; exec %s" % (columns, " ".join(words))]
     env = {"PATH": os.environ["PATH"], "TERM": "xterm", "LANG": "C.UTF-8", "HOME": str(tmp_path)}
     with Noisy(tmp_path, words, env) as noisy, aexpect.ConsoleSession(
             noisy.path, prompt=PATTERN, status_test_command=SHELLS[name][2]) as session:
         session.sendline()
         login._remote_login(session, "root", "x", PATTERN, timeout=2 * BUSY)
         check(session, name, name not in ("zsh", "ksh93"), echoes_twice=name == "ksh93")
+
+
+@pytest.mark.parametrize("name,what", CASES)
+def test_shell_on_a_console(tmp_path, name, what):
+    console(tmp_path, name, what)
+
+
+@pytest.mark.parametrize("name,what,columns", [("fish", "plain", 40), ("zsh", "fancy", 200), ("bash", "fancy", 40)])
+def test_shell_on_a_console_of_another_width(tmp_path, name, what, columns):
+    console(tmp_path, name, what, columns)

@@ -175,6 +175,21 @@ static void drop_end(struct vt_command *c, uint64_t n)
     }
 }
 
+/* Whether what stands before an echo at [b, e) is of its drawing, too: the command's begin, or what an editor
+ * drew on several rows before the lead.  Messages are not. */
+static enum vt_rc is_drawing(struct vt_run *r, const struct vt_piece *p, size_t b, size_t e, bool *drawn)
+{
+    struct vt_view v;
+    const struct vt_lead *lead = &r->s->prompts.lead;
+    *drawn = vt_echo_begun(r->c->text, r->c->len, p->text, b);
+    if (*drawn || vt_lead_find(lead, p->text, b) > 0 || vt_lead_find(lead, p->text + e, p->n - e) == 0)
+        return VT_OK;
+    enum vt_rc rc = vt_view_init(&v, p->text, b);
+    *drawn = rc == VT_OK && !v.some;
+    vt_view_fini(&v);
+    return rc;
+}
+
 /* The command's echo behind a message of the kernel's, say: into out, if it is there. */
 static enum vt_rc find_late_echo(struct vt_run *r, uint64_t begin, uint64_t end, struct vt_span *out, int *count)
 {
@@ -188,9 +203,11 @@ static enum vt_rc find_late_echo(struct vt_run *r, uint64_t begin, uint64_t end,
     if (rc != VT_OK)
         return rc;
     rc = find_echo(r->c->text, r->c->len, &p, &b, &e, &found);
+    bool drawn = false;
     if (rc == VT_OK && found)
-        out[(*count)++] = (struct vt_span){begin + (vt_echo_begun(r->c->text, r->c->len, p.text, b) ? 0 : b),
-                                            begin + e};
+        rc = is_drawing(r, &p, b, e, &drawn);
+    if (rc == VT_OK && found)
+        out[(*count)++] = (struct vt_span){begin + (drawn ? 0 : b), begin + e};
     free(p.text);
     return rc;
 }
