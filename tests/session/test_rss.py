@@ -21,7 +21,7 @@ from support.rss_server import RssServer
 from support.scripted import Scripted
 from support.waiting import BUSY, until, when_waiting
 from virtvm.companions import rss_client, transfer
-from virtvm.companions.exceptions import TransferBadClientError
+from virtvm.companions.exceptions import Left, TransferBadClientError
 
 CHUNK = rss_client.CHUNKSIZE
 
@@ -480,6 +480,21 @@ def test_interrupt(guest, here):
     finally:
         signal.signal(signal.SIGALRM, before)
     assert read(here) == {}
+
+
+def test_an_interrupt_says_what_is_left_from_the_begin_on():
+    """While the server is waited for, too; the name says so by its kind."""
+    def handler(signum, frame):
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        with Scripted(lambda peer, number: peer.recv(1)) as server:
+            with pytest.raises(KeyboardInterrupt) as info, when_waiting(os.kill, os.getpid(), signal.SIGALRM):
+                rss_client.FileUploadClient("127.0.0.1", server.port)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert getattr(info.value, "left", Left(0, ())) == Left(0, ()) and str(getattr(info.value, "left", "")) == ""
 
 
 def test_progress_is_told(guest, here):

@@ -97,6 +97,15 @@ class Left(collections.namedtuple("Left", "count names")):
         """What the engine tells: (int, list of bytes)."""
         return cls(told[0], tuple(map(os.fsdecode, told[1])))
 
+    @classmethod
+    def adopt(cls, e):
+        """Have exception e, a signal handler's perhaps, hold a Left for what the engine told; whether it did tell."""
+        told = getattr(e, "left", None)
+        tells = isinstance(told, tuple) and not isinstance(told, cls)
+        if tells:
+            e.left = cls.of(told)
+        return tells
+
     def __bool__(self):
         return self.count > 0
 

@@ -153,6 +153,9 @@ class FileTransferClient:
         except _session.EngineError as e:
             exc = self._failure(e)
             raise exc from exc.e
+        except BaseException as e:          # Ctrl-C
+            Left.adopt(e)
+            raise
 
     def __enter__(self):
         return self
@@ -186,9 +189,7 @@ class FileTransferClient:
             self.close()
             raise exc from (exc.e if isinstance(exc.e, BaseException) else None)
         except BaseException as e:          # Ctrl-C, or what a function of the caller's raised
-            left = getattr(e, "left", None)
-            if isinstance(left, tuple) and not isinstance(left, Left):
-                e.left = Left.of(left)
+            Left.adopt(e)
             self.close()
             raise
 

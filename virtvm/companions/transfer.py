@@ -328,9 +328,7 @@ class _Transfer:
             self._log("failed: %s" % exc)
             raise exc from None
         except BaseException as e:          # Ctrl-C, or what the progress function raised
-            left = getattr(e, "left", None)
-            if isinstance(left, tuple) and not isinstance(left, Left):
-                e.left = Left.of(left)
+            if Left.adopt(e):
                 self._log("stopped: %s%s" % (type(e).__name__, e.left))
             raise
         self._log("done: %d files, %.3f MB in %.2f s by %s"
