@@ -11,8 +11,7 @@
 
 #define OVERRUN_LINES 64            /* messages of the kernel's after a prompt */
 #define DRAWN_MAX 8192              /* bytes that an editor draws beside the command, */
-#define DRAWN_GROWTH 16             /* and for each of its own */
-#define LEAD_GROWTH 8               /* a title and a mark may have the command in them, with %20 for a blank */
+#define DRAWN_GROWTH 16             /* and for each of its own; a title may have it, too, with %20 for a blank */
 
 /* ---- what came between the candidate and the reply ---- */
 
@@ -122,36 +121,20 @@ enum vt_rc vt_learn_lead(struct vt_run *r, uint64_t begin, uint64_t end)
     return rc == VT_INVALID ? VT_OK : rc;
 }
 
-/* Moves *at, where an echo ends, to where the output begins. */
-static enum vt_rc skip_lead(struct vt_run *r, uint64_t *at, uint64_t end)
-{
-    struct vt_piece p;
-    const struct vt_lead *lead = &r->s->prompts.lead;
-    uint64_t most = VT_LEAD_MAX + LEAD_GROWTH * (uint64_t)r->c->len;
-    if (lead->len == 0 || *at >= end)
-        return VT_OK;
-    enum vt_rc rc = vt_run_read(r->s, *at, end - *at > most ? *at + most : end, &p);
-    if (rc == VT_OK)
-        *at += vt_lead_len(lead, p.text, p.n);
-    free(p.text);
-    return rc == VT_INVALID ? VT_OK : rc;       /* not even the file has it */
-}
-
-/* The same where the output begins: an editor may have drawn the command on rows of its own, and be followed
- * by the lead alone. */
-static enum vt_rc skip_drawn(struct vt_run *r, uint64_t *at, uint64_t end)
+/* Moves *at, where an echo ends, to where the output begins.  drawn: an editor may have drawn more of the
+ * command, on rows of its own, and be followed by the lead alone. */
+static enum vt_rc skip_lead(struct vt_run *r, uint64_t *at, uint64_t end, bool drawn)
 {
     struct vt_piece p;
     const struct vt_lead *lead = &r->s->prompts.lead;
     uint64_t most = VT_LEAD_MAX + DRAWN_MAX + DRAWN_GROWTH * (uint64_t)r->c->len;
-    if (lead->len == 0 || *at >= end || r->s->echo == VT_ECHOES_OFF)
-        return skip_lead(r, at, end);
+    if (lead->len == 0 || *at >= end)
+        return VT_OK;
     enum vt_rc rc = vt_run_read(r->s, *at, end - *at > most ? *at + most : end, &p);
-    size_t len = rc == VT_OK ? vt_lead_find(lead, p.text, p.n) : 0;
+    size_t len = rc == VT_OK && drawn ? vt_lead_find(lead, p.text, p.n) : 0;
+    if (rc == VT_OK)
+        *at += len > 0 ? len : vt_lead_len(lead, p.text, p.n);
     free(p.text);
-    if (rc == VT_OK && len == 0)
-        return skip_lead(r, at, end);
-    *at += len;
     return rc == VT_INVALID ? VT_OK : rc;       /* not even the file has it */
 }
 
@@ -304,7 +287,7 @@ enum vt_rc vt_set_output(struct vt_run *r, uint64_t begin, uint64_t end,
     r->c->spans = 0;
     enum vt_rc rc = find_late_echo(r, begin, end, cut, &count);
     if (rc == VT_OK)
-        rc = skip_drawn(r, count > 0 ? &cut[0].end : &at, end);
+        rc = skip_lead(r, count > 0 ? &cut[0].end : &at, end, r->s->echo != VT_ECHOES_OFF);
     if (rc != VT_OK)
         return rc;
     begin = at;
@@ -366,7 +349,7 @@ enum vt_rc vt_settle(struct vt_run *r, const struct vt_asked *a)
     if (rc == VT_OK)
         rc = vt_learn_lead(r, count > 0 ? echoes[count - 1].end : r->candidate, a->reply);
     for (int i = 0; i < count && rc == VT_OK; i++)
-        rc = skip_lead(r, &echoes[i].end, a->reply);
+        rc = skip_lead(r, &echoes[i].end, a->reply, false);
     if (rc == VT_OK)
         rc = read_without(r->s, r->candidate, a->reply, echoes, count, &pre);
     if (rc != VT_OK)
