@@ -216,29 +216,34 @@ def test_all_that_can_be_a_handler_is_known_as_one(number):
 
 # ---- nothing is left ----
 
-def left_since(descriptors):
-    """What is there that was not: children (ended ones, too), or descriptors."""
-    if any(_left_since(descriptors)):
+def children():
+    """Of this thread: ended ones, too."""
+    pid = os.getpid()
+    with open("/proc/%d/task/%d/children" % (pid, pid)) as f:
+        return set(f.read().split())
+
+
+def left_since(known, descriptors):
+    """What is there that was not: children, or descriptors."""
+    if any(_left_since(known, descriptors)):
         gc.collect()                    # what was raised holds frames
-        children, more = _left_since(descriptors)
-        for child in children:          # not to be told of once more
-            with contextlib.suppress(OSError):
-                os.killpg(int(child), signal.SIGKILL)
+        processes, more = _left_since(known, descriptors)
+        for child in processes:         # not to be told of once more
+            for kill in (os.killpg, os.kill):
+                with contextlib.suppress(OSError):
+                    kill(int(child), signal.SIGKILL)
             with contextlib.suppress(OSError):
                 os.waitpid(int(child), 0)
         for fd in more:
             os.close(int(fd))
-        return ["process"] * len(children) + more
+        return ["process"] * len(processes) + more
     return []
 
 
-def _left_since(descriptors):
-    pid = os.getpid()
-    with open("/proc/%d/task/%d/children" % (pid, pid)) as f:
-        children = f.read().split()
+def _left_since(known, descriptors):
     more = set(os.listdir("/proc/self/fd")) - descriptors
     more = [fd for fd in more if os.path.lexists("/proc/self/fd/" + fd)]        # else it was the listing's own
-    return children, more
+    return children() - known, more
 
 
 def in_memory():
@@ -280,8 +285,9 @@ def test_nothing_is_left_wherever_a_signal_comes(name, tmp_path):
             while jobs:                 # what its maker has
                 utils.join_bg_jobs([jobs.pop()], 0)
         virt_utils.close_log_file()
-        return left_since(descriptors)
+        return left_since(known, descriptors)
 
+    known = children()                  # servers of other tests
     call()
     descriptors = {str(fd) for fd in range(1024)}
     left()                              # ends what the first one made
