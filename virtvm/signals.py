@@ -221,7 +221,7 @@ def makedirs(path, mode=0o777, exist_ok=False):
 
     FileExistsError if it is there, unless it is a folder and exist_ok.  mode: of the last one.
     """
-    above = os.path.dirname(os.fspath(path).rstrip("/"))
+    above = os.path.dirname(os.fsdecode(path).rstrip("/"))
     if above and not exists(above):
         makedirs(above, exist_ok=True)
     try:
@@ -233,7 +233,10 @@ def makedirs(path, mode=0o777, exist_ok=False):
 
 
 def realpath(path):
-    """The path (str) without links, as far as it exists."""
+    """The path (of path's kind, str or bytes) without links, as far as it exists."""
+    path = os.fspath(path)
+    if isinstance(path, bytes):
+        return os.fsencode(realpath(os.fsdecode(path)))
     rest = os.path.join(os.getcwd(), path).split("/")[::-1]
     real, links = "/", 0
     while rest:
