@@ -10,15 +10,16 @@ from virtvm import signals
 def tree(tmp_path, monkeypatch):
     (tmp_path / "a" / "b").mkdir(parents=True)
     (tmp_path / "a" / "f").write_text("")
-    for name, target in {"to_b": "a/b", "up": "a/b/..", "loop": "loop", "pair": "riap", "riap": "pair", "lost": "none/x",
-                         "abs": str(tmp_path / "a"), "slash": "a//b/", "a/back": "../to_b", "a/b/out": "../../a"}.items():
+    links = {"to_b": "a/b", "up": "a/b/..", "loop": "loop", "pair": "riap", "riap": "pair", "lost": "none/x",
+             "abs": str(tmp_path / "a"), "slash": "a//b/", "a/back": "../to_b", "a/b/out": "../../a"}
+    for name, target in links.items():
         (tmp_path / name).symlink_to(target)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
-PATHS = ["", ".", "..", "/", "//", "a", "a/", "a//b", "a/./b", "a/b/..", "to_b", "to_b/..", "to_b/../f", "up", "up/f", "lost",
-         "lost/y", "none", "none/../a", "abs", "abs/b", "slash", "a/back", "a/back/out/back", "a/f", "a/f/x", "/etc/..",
+PATHS = ["", ".", "..", "/", "//", "a", "a/", "a//b", "a/./b", "a/b/..", "to_b", "to_b/..", "to_b/../f", "up", "up/f",
+         "lost", "lost/y", "none", "none/../a", "abs", "abs/b", "slash", "a/back", "a/back/out/back", "a/f", "a/f/x", "/etc/..",
          "\udcff"]
 
 
