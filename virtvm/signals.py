@@ -4,7 +4,8 @@ A handler runs between any two steps of Python code, and may raise anything: Tim
 of OSError, which a call that it interrupts expects from the kernel.
 """
 
-import _signal          # signal.getsignal() makes an enum of each answer, and there are 64
+# signal.getsignal() makes an enum of each answer, and there are 64.
+import _signal  # type: ignore[import-not-found]
 import _thread
 import collections
 import functools
