@@ -28,7 +28,7 @@ def main():
     parser.add_argument("--slow", action="store_true", help="let aexpect read 20 MB, too (40 s)")
     args = parser.parse_args()
     result = {}
-    with common.server() as sshd, common.peers(NAMES) as workers:
+    with common.server() as sshd, common.peers(NAMES + common.BEFORES) as workers:
         where = {"host": sshd.host, "user": sshd.user, "key": sshd.key}
         for worker in workers.values():
             worker.ask("open", port=sshd.port, **where)

@@ -89,9 +89,23 @@ class PeerError(Exception):
     """A peer can't do it; says why."""
 
 
+# BEFORE=FOLDER: a built checkout of another version of ours takes part, too.
+BEFORE = os.environ.get("BEFORE")
+BEFORES = ["virtvm before"] if BEFORE else []
+
+
+def python_worker(name, program):
+    """A worker of bench/PROGRAM, which plays the peer of that name."""
+    python, role = sys.executable, name
+    if name in BEFORES:
+        python = os.path.join(BEFORE, ".venv", "%d.%d" % sys.version_info[:2], "bin", "python")
+        role = "virtvm"
+    return Worker(name, [python, os.path.join(TOP, "bench", program), role])
+
+
 def python_peer(name):
     """A worker of bench/peers.py; PeerError names the module that is missing."""
-    worker = Worker(name, [sys.executable, os.path.join(TOP, "bench", "peers.py"), name])
+    worker = python_worker(name, "peers.py")
     try:
         worker.ask("hello")
     except PeerError:

@@ -24,7 +24,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=15)
     args = parser.parse_args()
     result = {}
-    with common.server() as sshd, common.peers(NAMES) as workers:
+    with common.server() as sshd, common.peers(NAMES + common.BEFORES) as workers:
         where = {"host": sshd.host, "port": sshd.port, "user": sshd.user}
         result["key"] = measure(workers, dict(where, key=sshd.key), args.rounds)
         common.table("login and close, by key", result["key"])

@@ -11,13 +11,13 @@ import contextlib
 import filecmp
 import os
 import shutil
-import sys
 import tempfile
 
 import common
 
-FILE_PEERS = ["virtvm", "virtvm by scp", "scp", "ssh cat/tar", "paramiko", "asyncssh", "ssh2-python", "ssh-python"]
-TREE_PEERS = ["virtvm", "ssh cat/tar", "rsync", "scp"]
+FILE_PEERS = ["virtvm", "virtvm by scp", "scp", "ssh cat/tar", "paramiko", "asyncssh", "ssh2-python", "ssh-python",
+              *common.BEFORES]
+TREE_PEERS = ["virtvm", "ssh cat/tar", "rsync", "scp", *common.BEFORES]
 MB = 1 << 20
 
 
@@ -25,10 +25,9 @@ MB = 1 << 20
 def copiers(names):
     """{name: Worker} of those that can be had."""
     found = {}
-    program = os.path.join(common.TOP, "bench", "transfer_peers.py")
     with contextlib.ExitStack() as last:
         for name in names:
-            worker = common.Worker(name, [sys.executable, program, name])
+            worker = common.python_worker(name, "transfer_peers.py")
             last.callback(worker.close)
             try:
                 worker.ask("hello")
