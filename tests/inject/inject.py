@@ -12,6 +12,7 @@ import ctypes
 import errno
 import faulthandler
 import gc
+import itertools
 import json
 import logging
 import os
@@ -100,6 +101,7 @@ class Scenarios:
     def __init__(self, server, folder, rss_server):
         self.server, self.folder, self.rss_server = server, folder, rss_server
         self.home = server.account.home if server.account else folder
+        self.copies = itertools.count()
 
     def log_in(self, **keywords):
         s = self.server
@@ -176,8 +178,8 @@ class Scenarios:
         self.get("scp")
 
     def rss(self):
-        """Up and down again."""
-        name, port = "copy-%d" % os.getppid(), self.rss_server.port
+        """Up and down again; under a new name each time, since the server may still make what one before asked for."""
+        name, port = "copy-%d-%d" % (os.getpid(), next(self.copies)), self.rss_server.port
         there, here = os.path.join(self.folder, "drive", name), os.path.join(self.folder, name)
         self.copied(lambda: rss_client.upload("127.0.0.1", port, self.tree()[0], "C:\\" + name, timeout=8), there,
                     in_place=True)
