@@ -78,13 +78,15 @@ def relay(peer, server, stop=None, most=None):
                     data = key.fileobj.recv(65536)
                 except OSError:
                     data = b""
-                if key.fileobj is out and most is not None:
-                    data = data[:max(0, most - passed)]
                 if not data:
                     return passed
-                passed += len(data) if key.fileobj is out else 0
+                if key.fileobj is out:
+                    data = data[:most - passed] if most is not None else data
+                    passed += len(data)
                 with contextlib.suppress(OSError):      # its end is read next
                     key.data.sendall(data)
+                if passed == most:
+                    return passed
     return passed
 
 
