@@ -10,7 +10,9 @@
 
 #define STRIKES_MAX 8           /* handlers that strike while one exception is looked at */
 
-/* The main thread's: how many finalizers it is in, and what is to be raised behind the outermost (list). */
+/* How many finalizers a thread is in, and what is to be raised behind the outermost (list).  No module's state:
+ * a pending call has no argument left for a module, and pending calls run in the main thread of the main
+ * interpreter alone, so that no other one ever has a list. */
 static _Thread_local int depth;
 static _Thread_local PyObject *kept;
 

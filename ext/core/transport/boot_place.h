@@ -1,4 +1,4 @@
-/* boot_place.h - what boot.c and boot_place.c share: places, and what is open at them. */
+/* boot_place.h - what the files of boot.h share: places, and what is open at them. */
 #ifndef VT_BOOT_PLACE_H
 #define VT_BOOT_PLACE_H
 

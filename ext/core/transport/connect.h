@@ -31,7 +31,7 @@ enum vt_rc vt_connect(const char *host, int port, struct vt_waiter *w, vt_time d
 enum vt_rc vt_connect_ssh(const char *host, int port, const char *greeting, struct vt_waiter *w, vt_time deadline,
                           struct vt_connected *out, struct vt_err *e) VT_MUST_CHECK;
 
-/* For boot.c: begins a connection; -1 and errno. */
+/* For boot_try.c: begins a connection; -1 and errno. */
 int vt_connect_start(const struct sockaddr *to, socklen_t len) VT_MUST_CHECK;
 /* Whether a version string has begun in what a peer said. */
 bool vt_has_version(const struct vt_buf *b);
