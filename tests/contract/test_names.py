@@ -8,7 +8,7 @@ from unittest import mock
 
 import pytest
 
-from virtvm.companions import aexpect
+from virtvm.companions import aexpect, error, utils
 
 # Names that 0.1.0 had in virtvm.companions.aexpect, the room that has each now.
 MOVED = {
@@ -25,7 +25,9 @@ def test_the_same_object(name):
 
 @pytest.mark.parametrize("old, new", [
     ("companions._reporter", "session.callbacks"), ("companions._local", "session.local"),
-    ("companions.params", "params.params"), ("config", "params.config")])
+    ("companions.params", "params.params"), ("config", "params.config"), ("companions.error", "outcomes"),
+    ("companions._process", "host.commands"), ("companions._system_load", "host.load"),
+    ("companions.mac_pool", "host.macs"), ("companions._state_dir", "host.state")])
 def test_the_same_module(old, new):
     module = importlib.import_module("virtvm." + old)
     assert module is importlib.import_module("virtvm." + new)
@@ -67,6 +69,36 @@ def test_params_of_0_1_0_load(name):
     found = pickle.loads(b"ccopy_reg\n_reconstructor\n(cvirtvm.companions.params\n%s\nc__builtin__\ndict\n"
                          b"(dVmem\nV64\nstR." % name.encode())
     assert type(found).__name__ == name and type(found).__module__ == "virtvm.params.params" and found == {"mem": "64"}
+
+
+# Names that 0.1.0 had in other modules, and the room that has each now.
+MOVED_TO_HOST = {
+    "utils": {"matrix_to_string": "tables", "BgJob": "commands", "CmdResult": "commands", "join_bg_jobs": "commands",
+              "TEE_TO_LOGS": "commands", "SystemLoad": "load"},
+    "virt_utils": {"log_line": "logs", "log_file_path": "logs", "set_log_file_dir": "logs", "close_log_file": "logs",
+                   "_log_files": "logs", "generate_random_string": "names", "generate_mac_address": "macs",
+                   "set_mac_address": "macs", "get_mac_address": "macs", "free_mac_address": "macs",
+                   "safe_kill": "processes"},
+    "_process": {"end_process": "processes", "wait_end": "processes", "start_time": "processes",
+                 "process_tree": "processes", "children_of": "processes", "safe_kill": "processes",
+                 "signal_group": "processes"},
+}
+
+
+@pytest.mark.parametrize("module, name, room", [
+    (module, name, room) for module, names in MOVED_TO_HOST.items() for name, room in names.items()])
+def test_the_same_object_in_the_host_s_room(module, name, room):
+    older = importlib.import_module("virtvm.companions." + module)
+    assert getattr(older, name) is getattr(importlib.import_module("virtvm.host." + room), name)
+
+
+def test_errors_of_0_1_0_load():
+    """A pickle of old names the class in virtvm.companions.error, and the result's in virtvm.companions._process."""
+    found = pickle.loads(b"cvirtvm.companions.error\nCmdError\n(Vfalse\ncvirtvm.companions._process\nCmdResult\n"
+                         b"(Vfalse\nV\nV\nI1\nI2\ntRNtR.")
+    assert type(found) is error.CmdError and type(found.result_obj) is utils.CmdResult
+    assert str(found).startswith("Command <false> failed, rc=1") and found.result_obj.duration == 2
+    assert pickle.loads(pickle.dumps(found)).args[0] == "false"
 
 
 @pytest.mark.parametrize("name", ["Spawn", "Tail", "Expect", "ShellSession", "RemoteSession"])

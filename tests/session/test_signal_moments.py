@@ -21,7 +21,8 @@ from support.moments import lost
 
 import virtvm
 from virtvm import signals
-from virtvm.companions import _process, aexpect, error, secrets, transfer, utils, virt_utils
+from virtvm.companions import aexpect, error, secrets, transfer, utils, virt_utils
+from virtvm.host import processes
 from virtvm.session import local
 
 KINDS = {
@@ -268,7 +269,7 @@ LEAVES_NOTHING = {
     "memory": lambda folder: in_memory(),
     "mac": lambda folder: virt_utils.generate_mac_address("vm", 0),
     "log": logged,
-    "wait": lambda folder: utils.signal_pid(1, 0) if os.geteuid() else _process.wait_end(os.getpid(), 0),
+    "wait": lambda folder: utils.signal_pid(1, 0) if os.geteuid() else processes.wait_end(os.getpid(), 0),
     "new_folders": lambda folder: transfer._make_folders("%s/%d/b" % (folder, time.monotonic_ns()), True),
 }
 jobs = []
@@ -430,8 +431,8 @@ EXPLAINED = {
     ("autotest/tests/virt_env_process.py", "_run"): "a thread",
     ("autotest/tests/virt_env_process.py", "do"): "kept, and raised when all is done",
     ("autotest/tests/virt_test_utils.py", "_run_control"): "another exception is on its way",
-    ("companions/_process.py", "watch"): "a thread",
     ("companions/virt_utils.py", "run"): "a thread; kept, and raised by join()",
+    ("host/processes.py", "watch"): "a thread",
     ("hypervisors/monitor.py", "_serve"): "a thread",
     ("hypervisors/monitor.py", "_take"): "a thread",
     ("session/callbacks.py", "_call"): "a thread",

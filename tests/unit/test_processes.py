@@ -6,7 +6,10 @@ import subprocess
 
 import pytest
 
-from virtvm.companions import _process, utils
+from support.waiting import until
+from virtvm import threads
+from virtvm.companions import utils
+from virtvm.host import processes
 from virtvm.hypervisors._process import Process
 
 
@@ -31,12 +34,12 @@ def test_machine_s_process_is_watched(kernel):
 def test_end_of_a_process_is_waited_for(kernel):
     child = subprocess.Popen(["/bin/cat"], stdin=subprocess.PIPE)
     try:
-        assert not _process.wait_end(child.pid, 0)
-        assert _process.end_process(child.pid, signal.SIGKILL, 50)
+        assert not processes.wait_end(child.pid, 0)
+        assert processes.end_process(child.pid, signal.SIGKILL, 50)
     finally:
         child.stdin.close()
         child.wait()
-    assert _process.wait_end(child.pid, 0)
+    assert processes.wait_end(child.pid, 0)
 
 
 def test_values_forge_no_keyvals(tmp_path):
@@ -57,3 +60,41 @@ def test_keyvals_are_written_all_or_none(tmp_path):
             assert f.read() == "speed{perf}=1\\nforged=1\n\n"
     finally:
         test.close()
+
+
+def test_what_proc_tells(tmp_path):
+    """Of a program with a name that looks like the kernel's own fields, and of the one that it waits for."""
+    name = "a) Z (b"
+    (tmp_path / name).symlink_to("/bin/bash")
+    with subprocess.Popen([str(tmp_path / name), "-c", "sleep 1000; :"]) as top:
+        try:
+            inner = until(lambda: next(iter(processes.children_of([top.pid])), None))
+            assert processes.stat(top.pid)[0] == name == utils.get_process_name(top.pid)
+            assert processes.innermost(top.pid) == inner == processes.innermost(inner)
+            until(lambda: processes.command(inner) == ("sleep", ["sleep", "1000", ""]))
+            tree = processes.process_tree(top.pid)
+            assert tree == [(pid, processes.start_time(pid)) for pid in (top.pid, inner)]
+            assert processes.state(top.pid) == "S" and utils.pid_is_alive(top.pid)
+            assert processes.shared_memory(top.pid) > 0 and {top.pid, inner} < set(processes.all_pids())
+        finally:
+            processes.safe_kill(inner, signal.SIGKILL)
+            os.waitid(os.P_PID, top.pid, os.WEXITED | os.WNOWAIT)
+        assert processes.state(top.pid) == "Z" and not utils.pid_is_alive(top.pid)
+    assert processes.state(top.pid) is processes.start_time(top.pid) is None
+    assert processes.process_tree(top.pid) == [] and not utils.pid_is_alive(top.pid)
+    for look in (processes.stat, processes.command, processes.innermost, processes.shared_memory):
+        with pytest.raises(OSError):
+            look(top.pid)
+
+
+def test_no_descriptor_is_left_if_there_is_no_thread_either(monkeypatch):
+    """Nothing to wait by: the pipe goes with the error."""
+    def refuse(*args):
+        raise RuntimeError("can't start new thread")
+    monkeypatch.delattr(os, "pidfd_open", raising=False)
+    monkeypatch.setattr(threads, "start", refuse)
+    before = os.listdir("/proc/self/fd")
+    for _ in range(3):
+        with pytest.raises(RuntimeError, match="new thread"):
+            utils.run("true")
+    assert os.listdir("/proc/self/fd") == before

@@ -16,6 +16,7 @@ from unittest import mock
 
 import pytest
 from virtvm import _session, autotest, companions, virt_vm
+from virtvm import host as host_package
 from virtvm.autotest.tests import virt_env_process
 from virtvm.companions import _local, aexpect, quoting, utils, virt_utils
 from virtvm.companions.params import Env, Params
@@ -44,12 +45,14 @@ NOT_CALLED = {
     "process_command": "takes a command line", "get_time": "takes a command line, for the guest",
     "stop_windows_service": "the guest's shell alone", "start_windows_service": "the guest's shell alone",
     "main": "the whole command, by itself", "ask": "waits for a person",
+    "run_jobs": "takes what makes jobs", "join_bg_jobs": "takes jobs",
     "counterpart": "takes a class", "drop_caches": "takes nothing", "bind": "not a test's to call",
 }
 
 # Arguments that are no texts; what is given for them.
 OTHERS = {
-    "timeout": 1, "pid": 2 ** 22 + 1, "sig": 0, "vm": mock.MagicMock(), "module": os,
+    "timeout": 1, "pid": 2 ** 22 + 1, "pids": [2 ** 22 + 1], "pgid": 2 ** 22 + 1, "begin": bool,
+    "sig": 0, "vm": mock.MagicMock(), "module": os,
     "session": mock.MagicMock(is_responsive=lambda **kw: False), "port": 1,
     "verbose": False, "coloured": False,
     "keywords": None, "rest": None, "modern": None, "env": {}, "func": len, "step": 1, "first": 0,
@@ -69,7 +72,7 @@ OTHERS = {
 
 
 def modules():
-    for package in (companions, autotest):
+    for package in (companions, host_package, autotest):
         for found in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
             private = any(part.startswith("_") for part in found.name.split("."))
             if not private and not any(found.name.startswith(name) for name in NOT_WALKED):
@@ -100,7 +103,7 @@ TEXTS = {"address", "host", "src", "dst", "dest", "ip", "dest_host", "user", "us
          "text", "line", "str",
          "type_tag", "md5sum", "mig_protocol", "stage", "methods", "tries", "detail", "history", "console", "s", "s1",
          "s2", "id", "output", "question", "what", "word", "program", "value", "uri", "command",
-         "said", "denied"}
+         "said", "denied", "source", "target"}
 
 
 def test_every_argument_is_known():
@@ -150,6 +153,7 @@ def host(tmp_path, monkeypatch):
     monkeypatch.setattr(_session, "open_tcp", mock.Mock(side_effect=OSError))
     monkeypatch.setattr(virt_env_process, "vm_class", lambda params: mock.MagicMock())
     yield Host(tmp_path, monkeypatch)
+    virt_utils.close_log_file()
     virt_utils._log_files.folder = None
 
 
@@ -260,7 +264,7 @@ def test_words_stay_what_they_are(tmp_path):
 
 RUNNERS = {"run", "system", "system_output", "run_parallel", "system_output_parallel", "BgJob", "run_bg", "run_tail",
            "run_fg", "Tail", "Expect", "Spawn", "ShellSession"}
-OWNERS = {"utils", "aexpect", "_process", None}
+OWNERS = {"utils", "aexpect", "commands", None}
 # (file, what it gives): a command line that is somebody else's.
 GIVEN = {("utils.py", "command"), ("utils.py", "commands"), ("aexpect.py", "command"),
          ("aexpect_2011.py", "command"), ("transfer.py", "command"),

@@ -15,7 +15,8 @@ import time
 import pytest
 
 from support.waiting import BUSY, LONG, due, until
-from virtvm.companions import _process, error, utils
+from virtvm.companions import error, utils
+from virtvm.host import processes
 
 
 def open_descriptors():
@@ -24,7 +25,7 @@ def open_descriptors():
 
 def wait_until_gone(pid, seconds=BUSY):
     """True once process pid has ended, by its pidfd."""
-    return _process.end_process(pid, 0, seconds)
+    return processes.end_process(pid, 0, seconds)
 
 
 @pytest.fixture
@@ -251,9 +252,9 @@ def test_without_pidfd(monkeypatch):
     with pytest.raises(error.CmdError):
         utils.run("sleep 300", timeout=0.2)
     with subprocess.Popen(["sleep", "300"]) as sp:
-        assert not _process.end_process(sp.pid, 0, 0.1)
-        assert _process.end_process(sp.pid, signal.SIGKILL, BUSY)   # a zombie has ended
-    assert _process.end_process(sp.pid, 0, 0)
+        assert not processes.end_process(sp.pid, 0, 0.1)
+        assert processes.end_process(sp.pid, signal.SIGKILL, BUSY)   # a zombie has ended
+    assert processes.end_process(sp.pid, 0, 0)
 
 
 def test_status_that_cannot_be_known_is_no_success():
@@ -290,14 +291,14 @@ def test_ctrl_c(tmp_path):
 
 INTERRUPTED_EARLY = r"""
 import os, signal
-from virtvm.companions import _process, utils
-spawn = _process.BgJob._spawn
+from virtvm.companions import utils
+spawn = utils.BgJob._spawn
 def spawn_then_interrupt(self, *args):
     sp = spawn(self, *args)
     print(sp.pid, flush=True)
     os.kill(os.getpid(), signal.SIGINT)
     return sp
-_process.BgJob._spawn = spawn_then_interrupt
+utils.BgJob._spawn = spawn_then_interrupt
 for call in (utils.run, lambda command: utils.run_parallel([command])):
     try:
         call("sleep 300")
@@ -550,7 +551,7 @@ def test_nuke_subprocess():
                                 stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     with stubborn:
         stubborn.stdout.readline()
-        assert not _process.end_process(stubborn.pid, signal.SIGTERM, 0.2)
+        assert not processes.end_process(stubborn.pid, signal.SIGTERM, 0.2)
         assert utils.signal_pid(stubborn.pid, signal.SIGKILL)
     assert utils.nuke_subprocess(stubborn) == -9
     assert utils.nuke_subprocess(subprocess.Popen(["sleep", "300"])) == -15

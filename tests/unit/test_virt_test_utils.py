@@ -8,6 +8,7 @@ from virtvm.autotest.tests import ppm_utils, scan_results, virt_env_process, vir
 from virtvm.autotest.tests.test_object import Test as Object
 from virtvm.companions import aexpect, error, virt_utils
 from virtvm.companions.params import Env, Params
+from virtvm.host import pictures
 from virtvm.hypervisors import network
 
 
@@ -355,7 +356,7 @@ def test_pictures(tmp_path):
     assert ppm_utils.image_comparison(1, 1, b"\0\0\0", b"\0\0\0") == (1, 1, b"\0\x80\0")
     assert ppm_utils.image_comparison(1, 1, b"\xff" * 3, b"\0\0\0")[2] == bytes([128 + 255 // 2 // 2, 0, 0])
     assert ppm_utils.image_fuzzy_compare(2, 1, b"abcdef", b"abcxyz") == 0.5
-    virt_env_process._to_png(path, str(tmp_path / "a.png"))
+    pictures.to_png(path, str(tmp_path / "a.png"))
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
     (tmp_path / "a.ppm").write_bytes(b"P6\n4 3\n255\nshort")
     assert not ppm_utils.image_verify_ppm_file(path)

@@ -1,5 +1,6 @@
 """virt_utils, against real files, processes, sockets and threads."""
 
+import contextlib
 import inspect
 import logging
 import os
@@ -14,7 +15,8 @@ import time
 import pytest
 
 from support.waiting import BUSY, LONG, due
-from virtvm.companions import _process, error, virt_utils
+from virtvm.companions import error, virt_utils
+from virtvm.host import processes
 
 
 @pytest.fixture
@@ -268,12 +270,16 @@ def test_kill_process_tree():
         assert all(map(virt_utils.pid_exists, pids))
         virt_utils.kill_process_tree(top.pid)
         assert top.wait(BUSY) == -9
-        assert all(_process.end_process(pid, 0, BUSY) for pid in pids)
+        assert all(processes.end_process(pid, 0, BUSY) for pid in pids)
 
 
 def living_in_session(sid):
-    stats = [_process._stat_fields(int(name)) for name in os.listdir("/proc") if name.isdigit()]
-    return [s for s in stats if s and s[3] == b"%d" % sid and s[0] != b"Z"]
+    found = []
+    for pid in processes.all_pids():
+        with contextlib.suppress(OSError):
+            if os.getsid(pid) == sid and processes.state(pid) not in (None, "Z"):
+                found.append(pid)
+    return found
 
 
 def test_kill_process_tree_that_keeps_forking():

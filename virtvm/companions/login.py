@@ -14,6 +14,7 @@ from virtvm.companions.exceptions import (
     LoginAuthenticationError, LoginBadClientError, LoginError, LoginProcessTerminatedError,
     LoginTimeoutError, diagnosed)
 from virtvm.companions.secrets import hidden, hidden_items
+from virtvm.host import logs
 
 # A booting guest may refuse a right password for a moment.  Each refusal counts: OpenSSH 9.8 and
 # later shuts out who comes more often than this, faillock locks the account.
@@ -189,8 +190,7 @@ _CLIENTS = ("ssh", "telnet", "nc")
 def _log_path(log_filename):
     if log_filename is None:
         return None
-    from virtvm.companions import virt_utils
-    return virt_utils.log_file_path(log_filename)
+    return logs.log_file_path(log_filename)
 
 
 def _login_error(e, where):

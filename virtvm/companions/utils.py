@@ -11,16 +11,20 @@ import os
 import re
 
 from virtvm import signals
-from virtvm.companions import _process, error
-from virtvm.companions._process import (        # noqa: F401 (part of the interface)
+from virtvm.companions import error
+from virtvm.companions.quoting import quote as _quote
+from virtvm.host import commands as _commands
+from virtvm.host import processes as _processes
+from virtvm.host.commands import (              # noqa: F401 (part of the interface)
     DEFAULT_STDERR_LEVEL, DEFAULT_STDOUT_LEVEL, DEVNULL, STDERR_PREFIX, STDOUT_PREFIX,
     TEE_TO_LOGS, BgJob, CmdResult, join_bg_jobs)
+from virtvm.host.tables import matrix_to_string     # noqa: F401
 
 
 def __getattr__(name):
     # Used by two tests in a hundred, and longer than all the rest.
     if name == "SystemLoad":
-        from virtvm.companions._system_load import SystemLoad
+        from virtvm.host.load import SystemLoad
         return SystemLoad
     raise AttributeError("module %r has no attribute %r" % (__name__, name))
 
@@ -54,12 +58,11 @@ def run(command, timeout=None, ignore_status=False, stdout_tee=None, stderr_tee=
     if isinstance(args, (str, bytes)):
         raise TypeError("args must be a sequence of arguments, not a %s" % type(args).__name__)
     if args:
-        from virtvm.companions.quoting import quote
-        command = " ".join([command] + [quote(arg) for arg in args])
+        command = " ".join([command] + [_quote(arg) for arg in args])
     if stderr_is_expected is None:
         stderr_is_expected = ignore_status
     level = DEFAULT_STDOUT_LEVEL if stderr_is_expected else DEFAULT_STDERR_LEVEL
-    job, = _process.run_jobs(
+    job, = _commands.run_jobs(
         [lambda: BgJob(command, stdout_tee, stderr_tee, verbose, stdin, level, env=env, cwd=cwd)], timeout)
     if not ignore_status:
         _verify_status(job)
@@ -81,7 +84,7 @@ def run_parallel(commands, timeout=None, ignore_status=False, stdout_tee=None,
     As run(); CmdError names the first that failed.
     """
     level = DEFAULT_STDOUT_LEVEL if ignore_status else DEFAULT_STDERR_LEVEL
-    jobs = _process.run_jobs(
+    jobs = _commands.run_jobs(
         [functools.partial(BgJob, command, stdout_tee, stderr_tee, stderr_level=level)
          for command in commands], timeout)
     if not ignore_status:
@@ -244,25 +247,19 @@ def get_process_name(pid):
 
     OSError if there is no such process.
     """
-    text = read_file("/proc/%d/stat" % pid)
-    return text[text.index("(") + 1:text.rindex(")")]
+    return _processes.stat(int(pid))[0]
 
 
 def pid_is_alive(pid):
     """Tell whether process pid exists and is not a zombie (bool)."""
-    try:
-        text = read_file("/proc/%d/stat" % int(pid))
-    except OSError as e:
-        signals.let_out(e)
-        return False
-    return text.rpartition(")")[2].split()[0] not in ("Z", "X")
+    return _processes.state(int(pid)) not in (None, "Z", "X")
 
 
 def process_is_alive(name):
     """Tell whether a process of this name is running (bool)."""
-    for pid in filter(str.isdigit, os.listdir("/proc")):
+    for pid in _processes.all_pids():
         try:
-            if get_process_name(int(pid)) == name[:15] and pid_is_alive(pid):
+            if get_process_name(pid) == name[:15] and pid_is_alive(pid):
                 return True
         except OSError as e:
             signals.let_out(e)          # else it ended meanwhile
@@ -271,7 +268,7 @@ def process_is_alive(name):
 
 def signal_pid(pid, sig):
     """Send signal sig to process pid.  True if it ends within 5 s."""
-    return _process.end_process(pid, sig, 5.0)
+    return _processes.end_process(pid, sig, 5.0)
 
 
 def nuke_pid(pid, signal_queue=(15, 9)):
@@ -288,17 +285,6 @@ def nuke_subprocess(subproc):
     if subproc.poll() is None:
         nuke_pid(subproc.pid)
     return subproc.wait(5)
-
-
-def matrix_to_string(matrix, header=None):
-    """Return rows (lists of str) as a table with columns aligned to the left.
-
-    header: a row above them.  Each line ends in a blank and a newline.
-    """
-    rows = ([header] if header else []) + [list(row) for row in matrix]
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    return "".join(" ".join(cell.ljust(width) for cell, width in zip(row, widths)) + " \n"
-                   for row in rows)
 
 
 # Memory and processors

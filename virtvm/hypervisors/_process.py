@@ -8,7 +8,7 @@ import subprocess
 import threading
 
 from virtvm import _session, signals
-from virtvm.companions._process import start_time, wait_end
+from virtvm.host.processes import start_time, wait_end
 
 # Kills what it was told of ("+ PID", "- PID") and removes paths ("f PATH", "d PATH") once
 # its standard input ends, which it does however this process ends.
@@ -94,12 +94,6 @@ def _end():
 os.register_at_fork(after_in_child=_engines.clear)      # they are the parent's
 
 
-def _start_time(pid):
-    """When a process was started, in the kernel's ticks (int: pickles have it); None if there is none."""
-    ticks = start_time(pid)
-    return None if ticks is None else int(ticks)
-
-
 class Process:
     """A running program (QEMU), on a terminal of its own.
 
@@ -116,7 +110,7 @@ class Process:
         except _session.EngineError as e:
             raise OSError(e.errno, e.detail) from None
         self.pid = engine.pid
-        self._started = _start_time(self.pid)
+        self._started = start_time(self.pid)
         self._last_output = None
         _care_for("+", self.pid)
         _engines[self.pid] = engine
@@ -134,7 +128,7 @@ class Process:
 
     def is_alive(self):
         """Whether it runs (bool)."""
-        return (self._started is not None and _start_time(self.pid) == self._started
+        return (self._started is not None and start_time(self.pid) == self._started
                 and not wait_end(self.pid, 0))
 
     def get_output(self):

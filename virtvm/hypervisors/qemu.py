@@ -16,6 +16,7 @@ import uuid
 from virtvm import _session, scratch, signals, virt_vm
 from virtvm.companions import aexpect, error, utils, virt_utils
 from virtvm.companions.quoting import command_line, quote
+from virtvm.host import processes
 from virtvm.hypervisors import disks, kernel_crash, kvm, migration, network, qemu_command
 from virtvm.hypervisors.boot_signs import Signs
 from virtvm.hypervisors._process import Process, remove, remove_at_exit
@@ -154,8 +155,7 @@ class VM(virt_vm.BaseVM):
         """MB (float) of QEMU's memory that is shared with others, or None if it is dead."""
         if self.is_dead():
             return None
-        with open("/proc/%d/statm" % self.get_pid()) as f:
-            return int(f.read().split()[2]) * os.sysconf("SC_PAGE_SIZE") / (1024.0 * 1024.0)
+        return processes.shared_memory(self.get_pid()) / (1024.0 * 1024.0)
 
     # ---- addresses ----
 

@@ -9,11 +9,11 @@ from virtvm.session.deadline import Deadline
 from virtvm.session.tail import Tail
 from virtvm.session.text import decoder, shown_lines
 
-_SILENCE = 0.1          # what a read waits for when the caller names nothing
+SILENCE = 0.1           # what a read waits for when the caller names nothing
 _LIMIT = 256 << 20      # bytes of output that a command, or one reading, may have
-_PIECE = 16 << 20       # bytes that one read takes of a flood
-_KEPT = 1 << 20         # characters, at each end of the output, that an exception holds
-_TOO_MUCH = "the output passed the limit of %d bytes"
+PIECE = 16 << 20        # bytes that one read takes of a flood
+KEPT = 1 << 20          # characters, at each end of the output, that an exception holds
+TOO_MUCH = "the output passed the limit of %d bytes"
 _LINE = 4096            # characters, the last ones, of a last line that a pattern sees
 _LINE_WINDOWS = _LINE, 65536    # characters, at the end of the output, in which it is looked for
 _BLANKS = 1 << 20       # characters behind it that are skipped
@@ -47,7 +47,7 @@ class Expect(Tail):
     def _read(self, silence, timeout):
         """Output (str) that nobody has read, and why that is all; see Session.read."""
         try:
-            output, why = self._engine.read(silence, timeout, _PIECE)
+            output, why = self._engine.read(silence, timeout, PIECE)
         except _session.EngineError as e:       # closed; or another thread has the session
             output, why = b"", e.code
         self._source.tell_readable()
@@ -71,7 +71,7 @@ class Expect(Tail):
         """
         if internal_timeout is None:
             internal_timeout, timeout = timeout, None
-        return self._read(_SILENCE if internal_timeout is None else internal_timeout,
+        return self._read(SILENCE if internal_timeout is None else internal_timeout,
                           3600.0 if timeout is None else timeout)[0]
 
     @staticmethod
@@ -109,7 +109,7 @@ class Expect(Tail):
         if old:
             raise TypeError("unexpected arguments: %s" % ", ".join(sorted(old)))
         match_func = match_func or self.match_patterns
-        silence = _SILENCE if internal_timeout is None else internal_timeout
+        silence = SILENCE if internal_timeout is None else internal_timeout
         clock, output = Deadline(timeout), ""
         while True:
             piece, why = self._read(silence, clock.left())
@@ -125,7 +125,7 @@ class Expect(Tail):
             if clock.expired():
                 raise ExpectTimeoutError(patterns, ends(output))
             if len(output) > self.output_limit:
-                raise diagnosed(ExpectError(patterns, ends(output)), detail=_TOO_MUCH % self.output_limit)
+                raise diagnosed(ExpectError(patterns, ends(output)), detail=TOO_MUCH % self.output_limit)
 
     def _terminated(self, patterns, why, output):
         if why == "nested":
@@ -196,7 +196,7 @@ def ends(text, gone=0):
 
     gone: of the output's bytes so many are left out of the middle of text already.
     """
-    if len(text) <= 2 * _KEPT and gone <= 0:
+    if len(text) <= 2 * KEPT and gone <= 0:
         return text
-    left_out = "%d characters" % (len(text) - 2 * _KEPT) if gone <= 0 else "%d bytes and more" % gone
-    return "%s\n[virtvm: %s are left out here]\n%s" % (text[:_KEPT], left_out, text[-_KEPT:])
+    left_out = "%d characters" % (len(text) - 2 * KEPT) if gone <= 0 else "%d bytes and more" % gone
+    return "%s\n[virtvm: %s are left out here]\n%s" % (text[:KEPT], left_out, text[-KEPT:])

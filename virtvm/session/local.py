@@ -7,6 +7,8 @@ session's id is among its arguments, where ps shows it.
 import os
 
 from virtvm import _session, signals
+from virtvm.host.names import generate_random_string
+from virtvm.host.state import state_dir
 from virtvm.session.callbacks import Source
 from virtvm.weak import WeakValues
 
@@ -79,13 +81,11 @@ class NotYet(NoEngine):
 
 def new_id():
     """A name for a process (str) that no other has."""
-    from virtvm.companions.virt_utils import generate_random_string
     return generate_random_string(8)
 
 
 def _keeper_folder():
     """The folder of the user's keepers (str); it need not be there."""
-    from virtvm.companions._state_dir import state_dir
     return os.path.join(state_dir(), "keeper")
 
 

@@ -8,9 +8,10 @@ from virtvm import _session, signals
 from virtvm.companions.exceptions import (
     ExpectError, ExpectProcessTerminatedError, ExpectTimeoutError, ShellCmdError, ShellError,
     ShellProcessTerminatedError, ShellStatusError, ShellTimeoutError, diagnosed)
+from virtvm.host import processes
 from virtvm.session import callbacks
 from virtvm.session.deadline import Deadline
-from virtvm.session.expect import _KEPT, _PIECE, _SILENCE, _TOO_MUCH, Expect, ends
+from virtvm.session.expect import KEPT, PIECE, SILENCE, TOO_MUCH, Expect, ends
 from virtvm.session.spawn import by_position
 from virtvm.session.text import decoded, strip_console_codes
 
@@ -180,7 +181,7 @@ class ShellSession(Expect):
         self._engine.poll()
         pending = self._engine.unread
         while pending > 0:
-            piece = self._engine.read(-1.0, 0.0, min(pending, _PIECE))[0]
+            piece = self._engine.read(-1.0, 0.0, min(pending, PIECE))[0]
             pending -= len(piece) or pending
 
     def is_responsive(self, timeout=5.0):
@@ -191,7 +192,7 @@ class ShellSession(Expect):
             self.sendline()
             answer = b""
             while not clock.expired():
-                piece, why = self._engine.read(-1.0 if not answer else _SILENCE, clock.left(), _PIECE)
+                piece, why = self._engine.read(-1.0 if not answer else SILENCE, clock.left(), PIECE)
                 answer = (answer + piece)[-_ANSWER_KEPT:]
                 last = answer.rsplit(b"\n", 1)[-1]
                 if why not in ("quiet", "timeout", "limit"):
@@ -227,9 +228,9 @@ class ShellSession(Expect):
         text = decoded(output, self.encoding, errors, limit)
         if text is not None:
             return text
-        first, last = (decoded(part, self.encoding) for part in (output[:_KEPT], output[_KEPT:][-_KEPT:]))
-        raise diagnosed(ShellError(cmd, ends(first + last, len(output) - 2 * _KEPT)),
-                        detail=_TOO_MUCH % limit + " as text", **self._where)
+        first, last = (decoded(part, self.encoding) for part in (output[:KEPT], output[KEPT:][-KEPT:]))
+        raise diagnosed(ShellError(cmd, ends(first + last, len(output) - 2 * KEPT)),
+                        detail=TOO_MUCH % limit + " as text", **self._where)
 
     def _command_text(self, output):
         """A command's output (bytes) as text (str)."""
@@ -238,16 +239,13 @@ class ShellSession(Expect):
     def _is_local_shell(self):
         """Whether what reads in a local session is one of the shells that everybody knows (bool)."""
         pid = self._engine.pid
+        if pid is None:
+            return False
         try:
-            while pid is not None:
-                with open("/proc/%s/task/%s/children" % (pid, pid)) as f:
-                    children = f.read().split()
-                if len(children) != 1:
-                    break
-                pid = children[0]       # the command line's own shell waits for it
-            with open("/proc/%s/comm" % pid) as name, open("/proc/%s/cmdline" % pid) as words:
-                return name.read().strip() in _SHELLS and "-c" not in words.read().split("\0")
-        except (OSError, UnicodeDecodeError) as e:      # gone, or none of this machine's
+            # The command line's own shell waits for what it started.
+            name, words = processes.command(processes.innermost(pid))
+            return name in _SHELLS and "-c" not in words
+        except OSError as e:            # gone, or none of this machine's
             signals.let_out(e)
             return False
 

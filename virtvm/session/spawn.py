@@ -8,6 +8,7 @@ import os
 import signal
 
 from virtvm import _session, scratch, signals
+from virtvm.host import processes
 from virtvm.session import callbacks, local
 from virtvm.session.generation import OF_1_8
 from virtvm.session.text import decoded, strip_console_codes
@@ -159,10 +160,9 @@ class Spawn(_session.Finalized):
 
     def is_defunct(self):
         """Whether the process or one that it started is a zombie (bool)."""
-        from virtvm.companions._process import _stat_fields, process_tree
         pid = self.get_pid()
-        return pid is not None and any(_stat_fields(member)[:1] == [b"Z"]
-                                       for member, _started in process_tree(pid))
+        return pid is not None and any(processes.state(member) == "Z"
+                                       for member, _started in processes.process_tree(pid))
 
     def kill(self, sig=signal.SIGKILL):
         """Send signal sig (int) to the process and all that it started.  Does not close."""

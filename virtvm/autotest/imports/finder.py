@@ -13,6 +13,7 @@ import sys
 import types
 
 from virtvm import signals
+from virtvm.autotest import hooks
 from virtvm.autotest.imports import names
 from virtvm.autotest.imports.loader import FileLoader
 from virtvm.autotest.imports.tree import Tree
@@ -72,10 +73,13 @@ def _file(fullname, path, package=None, is_package=False):
 
 
 class Fallback:
-    """__getattr__ of a module of ours: names that it lacks come from the user's tree."""
+    """__getattr__ of a module of ours: names that it lacks come from the user's tree.
 
-    def __init__(self, finder, module):
-        self.finder, self.module = finder, module
+    name: what `names` knows it by, which may be an older one.
+    """
+
+    def __init__(self, finder, module, name):
+        self.finder, self.module, self.name = finder, module, name
         self.before = vars(module).get("__getattr__")
         self._loading = set()
 
@@ -90,12 +94,12 @@ class Fallback:
                 if name in vars(genuine):
                     return vars(genuine)[name]
         raise AttributeError("module %r has no attribute %r%s" % (
-            self.module.__name__, name,
+            self.name, name,
             "" if self.finder.tree else ", and there is no autotest tree to take it from"))
 
     def _genuine(self):
         """The user's modules of this name, one after the other."""
-        for name in self.finder.genuine_names(self.module.__name__):
+        for name in self.finder.genuine_names(self.name):
             if name not in self._loading:       # else it is just being run, and asks us
                 self._loading.add(name)
                 try:
@@ -232,7 +236,7 @@ class Finder:
         """Our module, with what it lacks to be had from the tree."""
         module = importlib.import_module(ours)
         if not any(fallback.module is module for fallback in self._fallbacks):
-            fallback = Fallback(self, module)
+            fallback = Fallback(self, module, ours)
             self._fallbacks.append(fallback)
             module.__getattr__ = fallback
         return module
@@ -333,3 +337,6 @@ def load_test(path):
     """virtvm.autotest.load_test()."""
     install()
     return current().load_test(path)
+
+
+hooks.finder = sys.modules[__name__]

@@ -5,30 +5,10 @@ The data of a picture is bytes, three a pixel, from the top left one on.
 
 import hashlib
 import os
-import re
 import time
 
-from virtvm import signals
-
-
-def image_read_from_ppm_file(filename):
-    """(width, height, data) of a PPM file.  ValueError if it is none."""
-    with open(filename, "rb") as f:
-        content = f.read()
-    head = re.match(rb"P6\s+(?:#.*\n)*(\d+)\s+(\d+)\s+255\s", content)
-    if head is None:
-        raise ValueError("%s is no PPM file" % filename)
-    return int(head.group(1)), int(head.group(2)), content[head.end():]
-
-
-def _as_file(width, height, data):
-    return b"P6\n%d %d\n255\n" % (width, height) + data
-
-
-def image_write_to_ppm_file(filename, width, height, data):
-    """Write a picture to a PPM file."""
-    with open(filename, "wb") as f:
-        f.write(_as_file(width, height, data))
+from virtvm.host.pictures import (         # noqa: F401 (part of the interface)
+    as_ppm_file, image_read_from_ppm_file, image_verify_ppm_file, image_write_to_ppm_file)
 
 
 def image_crop(width, height, data, x1, y1, dx, dy):
@@ -41,7 +21,7 @@ def image_crop(width, height, data, x1, y1, dx, dy):
 
 def image_md5sum(width, height, data):
     """MD5 (hex, str) of the picture's file."""
-    return hashlib.md5(_as_file(width, height, data)).hexdigest()
+    return hashlib.md5(as_ppm_file(width, height, data)).hexdigest()
 
 
 def get_region_md5sum(width, height, data, x1, y1, dx, dy, cropped_image_filename=None):
@@ -50,16 +30,6 @@ def get_region_md5sum(width, height, data, x1, y1, dx, dy, cropped_image_filenam
     if cropped_image_filename:
         image_write_to_ppm_file(cropped_image_filename, *part)
     return image_md5sum(*part)
-
-
-def image_verify_ppm_file(filename):
-    """Whether a file is a whole PPM picture (bool)."""
-    try:
-        width, height, data = image_read_from_ppm_file(filename)
-    except (OSError, ValueError) as e:
-        signals.let_out(e)
-        return False
-    return width > 0 and height > 0 and len(data) == 3 * width * height
 
 
 def _pixels(data):

@@ -14,11 +14,12 @@ import threading
 import time
 
 from virtvm import signals, threads, virt_vm
-from virtvm.autotest.tests import ppm_utils, virt_test_setup
+from virtvm.autotest.tests import virt_test_setup
 from virtvm.companions import aexpect_2011 as aexpect
 from virtvm.companions import error, utils, virt_utils
 from virtvm.companions.quoting import command_line
 from virtvm.companions.secrets import hidden, is_secret
+from virtvm.host import pictures
 from virtvm.hypervisors import network
 from virtvm.hypervisors.monitor import MonitorError
 
@@ -330,31 +331,16 @@ class _Steps:
 def _tidy_pictures(test, params):
     """PPM pictures become PNG or go, as params ask."""
     for path in glob.glob(os.path.join(glob.escape(test.debugdir), "*.ppm")):
-        if not ppm_utils.image_verify_ppm_file(path):
+        if not pictures.image_verify_ppm_file(path):
             logging.warning("Found corrupt PPM file: %s", path)
         elif _is_yes(params, "convert_ppm_files_to_png"):
-            _to_png(path, path[:-len(".ppm")] + ".png")
+            pictures.to_png(path, path[:-len(".ppm")] + ".png")
         if not _is_yes(params, "keep_ppm_files"):
             os.unlink(path)
     if not _is_yes(params, "keep_screendumps"):
         for folder in glob.glob(os.path.join(glob.escape(test.debugdir), "screendumps_*")):
             if signals.isdir(folder) and not signals.islink(folder):
                 shutil.rmtree(folder)
-
-
-def _to_png(source, target):
-    """A PNG file (8 bits, RGB) of a PPM one."""
-    import struct
-    import zlib
-    width, height, data = ppm_utils.image_read_from_ppm_file(source)
-    rows = b"".join(b"\0" + data[3 * width * y:3 * width * (y + 1)] for y in range(height))
-
-    def chunk(kind, content):
-        return (struct.pack(">I", len(content)) + kind + content
-                + struct.pack(">I", zlib.crc32(kind + content)))
-    with open(target, "wb") as f:
-        f.write(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
-                + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
 
 
 def _kill_unresponsive(env):

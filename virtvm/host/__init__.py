@@ -1,0 +1,1 @@
+"""The host itself: its processes, commands, logs, addresses and pictures, and the state that they share."""
