@@ -8,14 +8,10 @@
 `import autotest_lib...` works everywhere, without install().
 """
 
-import collections
-
 from virtvm.autotest import older as _older
+from virtvm.autotest.imports.problem import Problem
 
 __all__ = ["Problem", "check", "install", "load_test", "serve", "uninstall"]
-
-Problem = collections.namedtuple("Problem", "path line column message")
-Problem.__doc__ = "Something in a test that will not work: where (str, int, int from 1) and why (str)."
 
 _older.serve()
 

@@ -14,10 +14,10 @@ import os
 import sys
 
 from virtvm import signals
-from virtvm.autotest import Problem
 from virtvm.autotest.imports import finder, names
-from virtvm.autotest.python2 import translate
 from virtvm.autotest.imports.loader import is_stdlib
+from virtvm.autotest.imports.problem import Problem
+from virtvm.autotest.python2 import translate
 
 # One file: kind is "Python 3", "either", "Python 2" (translated) or "unreadable".
 Report = collections.namedtuple("Report", "path kind problems")

@@ -11,6 +11,7 @@ import os
 import sys
 
 from virtvm import signals
+from virtvm.autotest import hooks
 from virtvm.autotest.imports import names
 from virtvm.companions import _host
 
@@ -96,10 +97,9 @@ class _Importer:
 
     def _beside(self, name):
         """The module of a bare name that stands beside the file, or None."""
-        from virtvm.autotest.imports import finder
-        current = finder.current()
+        current = hooks.finder.current()
         if name == "common":            # each folder has one, which sets up what is set up
-            return finder.common()
+            return hooks.finder.common()
         if self._package is not None:
             full = "%s.%s" % (self._package, name)
             return importlib.import_module("autotest_lib." + full) if current.has(full) else None
@@ -121,7 +121,6 @@ class _Importer:
 
 def _serve_python2(name, fromlist, path):
     """Have the module that is in the file path, one of those imported, loaded by us (bool: whether it is one)."""
-    from virtvm.autotest.imports import finder
     parts = name.split(".")
     wanted = [".".join(parts[:i + 1]) for i in range(len(parts))] + ["%s.%s" % (name, n) for n in fromlist or ()]
     for fullname in wanted:
@@ -130,7 +129,7 @@ def _serve_python2(name, fromlist, path):
         except (ImportError, SyntaxError, ValueError):
             continue
         if spec is not None and spec.origin == path and path.endswith(".py"):
-            return finder.current().serve_file(fullname, path)
+            return hooks.finder.current().serve_file(fullname, path)
     return False
 
 
@@ -139,3 +138,6 @@ def _leaf(module, rest):
     for part in rest.split(".") if rest else ():
         module = importlib.import_module("%s.%s" % (module.__name__, part))
     return module
+
+
+hooks.source_loader = FileLoader

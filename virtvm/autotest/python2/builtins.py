@@ -8,6 +8,7 @@ import math
 import sys
 
 from virtvm import signals
+from virtvm.autotest import hooks
 from virtvm.autotest.python2 import files, runtime, text
 
 
@@ -99,11 +100,10 @@ def input_(prompt=""):
 
 def execfile(path, globals=None, locals=None):
     """execfile()."""
-    from virtvm.autotest.python2 import translate
     frame = sys._getframe(1)
     if globals is None:
         globals, locals = frame.f_globals, frame.f_locals if locals is None else locals
-    exec(translate.translated(path).code, globals, globals if locals is None else locals)
+    exec(hooks.compiler.translated(path).code, globals, globals if locals is None else locals)
 
 
 def reload(module):

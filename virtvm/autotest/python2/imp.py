@@ -6,6 +6,7 @@ import sys
 import types as _types
 
 from virtvm import signals
+from virtvm.autotest import hooks as _hooks
 
 PY_SOURCE, PKG_DIRECTORY = 1, 5
 
@@ -22,8 +23,7 @@ def load_source(name, pathname, file=None):
 
 def _load(name, path, folder=None):
     """The module in a source file, run anew; folder: that of a package."""
-    from virtvm.autotest.imports.loader import FileLoader
-    loader = FileLoader(name, os.path.abspath(path), is_package=folder is not None)
+    loader = _hooks.source_loader(name, os.path.abspath(path), is_package=folder is not None)
     module = sys.modules.get(name) or new_module(name)
     module.__file__, module.__loader__ = loader.path, loader
     if folder is not None:
@@ -53,9 +53,8 @@ def load_module(name, file, pathname, description):
 
 def reload(module):
     """The module, run anew."""
-    from virtvm.autotest.imports.loader import FileLoader
     loader = getattr(module, "__loader__", None)
-    if not isinstance(loader, FileLoader):
+    if not isinstance(loader, _hooks.source_loader):
         return importlib.reload(module)
     loader.exec_module(module)
     return module

@@ -12,6 +12,7 @@ import os
 import sys
 
 from virtvm import signals
+from virtvm.autotest import hooks
 from virtvm.autotest.python2.text import from_bytes, to_bytes
 
 
@@ -52,10 +53,9 @@ def code(source, mode):
     """What exec and eval get: their text may be Python 2, too."""
     if not isinstance(source, (str, bytes)):
         return source
-    from virtvm.autotest.python2 import translate
     if isinstance(source, bytes):
         source = from_bytes(source)
-    return translate.compile_text(source.lstrip() if mode == "eval" else source, "<string>", mode)
+    return hooks.compiler.compile_text(source.lstrip() if mode == "eval" else source, "<string>", mode)
 
 
 # Operators
