@@ -6,6 +6,8 @@ Exception classes must be the same ones for those who raise and for those who ca
 import importlib
 import sys
 
+ROOTS = ("autotest_lib", "autotest")      # of its modules, by its first spelling and its later one
+
 _PLACES = {
     "error": ("client.common_lib.error", "client.shared.error"),
     "utils": ("client.bin.utils", "client.utils"),
@@ -21,7 +23,7 @@ def is_genuine(root):
 
 def collaborator(name):
     """Return the module that is to stand under name: "error", "utils" or "virt_utils"."""
-    for root in filter(is_genuine, ("autotest_lib", "autotest")):
+    for root in filter(is_genuine, ROOTS):
         for place in _PLACES[name]:
             try:
                 return importlib.import_module("%s.%s" % (root, place))

@@ -1,12 +1,12 @@
 """Migrating QEMU's virtual machines: begun, waited for by events, cancelled, compared."""
 
-import hashlib
 import os
 import shutil
 import tempfile
 import time
 
 from virtvm import signals, virt_vm
+from virtvm.companions import utils
 from virtvm.hypervisors.monitor import MonitorError, MonitorSocketError, QMPCmdError
 
 _ENDS = ("completed", "failed", "cancelled")
@@ -184,12 +184,4 @@ class StateCheck:
     def _dump(self, monitor, name):
         path = os.path.join(self._folder, name)
         monitor.cmd("dump-guest-memory", {"paging": False, "protocol": "file:" + path}, timeout=600)
-        return _digest(path)
-
-
-def _digest(path):
-    digest = hashlib.md5()
-    with open(path, "rb") as f:
-        for piece in iter(lambda: f.read(1 << 20), b""):
-            digest.update(piece)
-    return digest.hexdigest()
+        return utils.hash_file(path)

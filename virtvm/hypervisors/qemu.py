@@ -21,6 +21,7 @@ from virtvm.hypervisors import disks, kernel_crash, kvm, migration, network, qem
 from virtvm.hypervisors.boot_signs import Signs
 from virtvm.hypervisors._process import Process, remove, remove_at_exit
 from virtvm.hypervisors.monitor import TYPES, MonitorError, QMPCmdError
+from virtvm.session.prompt import PROMPT
 
 _PORTS = (5000, 6000)           # host ports for redirections, as autotest took them
 _PORT_TRIES = 5                 # another process may take a port in between
@@ -507,8 +508,7 @@ class VM(virt_vm.BaseVM):
 
     def _open_console(self):
         self.serial_console = aexpect.ConsoleSession(
-            self.get_serial_console_filename(), name=self.name, prompt=self.params.get(
-                "shell_prompt", r"[\#\$]\s*$"),
+            self.get_serial_console_filename(), name=self.name, prompt=self.params.get("shell_prompt", PROMPT),
             log_filename=virt_utils.log_file_path("console-%s-%s.log" % (self.name, self.instance)))
 
     def _run(self, argv, sockets):

@@ -8,6 +8,8 @@ import difflib
 import functools
 from typing import NamedTuple
 
+from virtvm.session.prompt import PROMPT
+
 # Who reads a param: the word that entries have for it, and the file.
 READERS = {
     "run": "virtvm/pytest_plugin.py", "run_command": "virtvm/commands/run.py", "config": "virtvm/params/config.py",
@@ -258,7 +260,7 @@ GROUPS = (
            example="secret"),
         _p("shell_client", "How one logs in: ssh, telnet or nc.", "login qemu", default="ssh", example="telnet"),
         _p("shell_port", "Port of the guest's to log in at.", "login qemu run", default="22", example="23"),
-        _p("shell_prompt", "Regular expression of the shell's prompt.", "login qemu", default=r"[\#\$]\s*$",
+        _p("shell_prompt", "Regular expression of the shell's prompt.", "login qemu", default=PROMPT,
            otherwise=r"[\#\$]", ours=True, example=r"^C:\\.*>\s*$"),
         _p("shell_linesep", "What ends a line that is sent, as Python's escapes.", "login", default=r"\n",
            example=r"\r\n"),

@@ -5,6 +5,7 @@ import os
 from virtvm import _session
 from virtvm.companions.exceptions import LoginError, diagnosed
 from virtvm.session.generation import OF_2011
+from virtvm.session.prompt import PROMPT
 from virtvm.session.shell import ShellSession
 from virtvm.weak import WeakValues
 
@@ -26,7 +27,7 @@ class ConsoleSession(ShellSession):
     generation = OF_2011                    # ours: nothing of a guest's console is left out
     _watchers = []                          # called with each new session
 
-    def __init__(self, socket_path, timeout=10.0, linesep="\n", prompt=r"[\#\$]\s*$",
+    def __init__(self, socket_path, timeout=10.0, linesep="\n", prompt=PROMPT,
                  status_test_command="echo $?", log_filename=None, name=None,
                  encoding="utf-8", **reporting):
         try:

@@ -12,10 +12,10 @@ from virtvm.host import processes
 from virtvm.session import callbacks
 from virtvm.session.deadline import Deadline
 from virtvm.session.expect import KEPT, PIECE, SILENCE, TOO_MUCH, Expect, ends
+from virtvm.session.prompt import PROMPT
 from virtvm.session.spawn import by_position
 from virtvm.session.text import decoded, strip_console_codes
 
-_PROMPT = r"[\#\$]\s*$"
 _SHELLS = {"ash", "bash", "busybox", "csh", "dash", "fish", "ksh", "ksh93", "mksh", "sh", "tcsh", "zsh"}
 _ANSWER_KEPT = 65536    # bytes of an answer that are looked at for a prompt
 _strip_codes = strip_console_codes      # cmd_output has an argument of that name
@@ -103,7 +103,7 @@ class ShellSession(Expect):
 
     def __init__(self, command=None, id=None, auto_close=True, echo=False, linesep="\n",
                  termination_func=None, termination_params=(), output_func=None,
-                 output_params=(), output_prefix="", *rest, prompt=_PROMPT,
+                 output_params=(), output_prefix="", *rest, prompt=PROMPT,
                  status_test_command="echo $?", a_id=None, thread_name=None, pass_fds=(),
                  encoding=None, engine=None):
         if len(rest) in (1, 2) and rest[0] is not None:

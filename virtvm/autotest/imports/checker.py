@@ -18,12 +18,12 @@ from virtvm.autotest.imports import finder, names
 from virtvm.autotest.imports.loader import is_stdlib
 from virtvm.autotest.imports.problem import Problem
 from virtvm.autotest.python2 import translate
+from virtvm.companions import _host
 
 # One file: kind is "Python 3", "either", "Python 2" (translated) or "unreadable".
 Report = collections.namedtuple("Report", "path kind problems")
 
 _NOT_IMPORTED = {"antigravity", "idlelib", "this", "tkinter", "turtle", "turtledemo"}     # they do something
-_ROOTS = ("autotest_lib", "autotest")
 
 
 def check(paths):
@@ -181,7 +181,7 @@ class _File:
                 self._add(node, self._missing_name(module, attribute))
 
     def _missing_module(self, module):
-        if module.partition(".")[0] not in _ROOTS:
+        if module.partition(".")[0] not in _host.ROOTS:
             return "no module named %s here" % module
         return self._missing(module)
 
@@ -204,7 +204,7 @@ class _File:
     def _place(self, module):
         """(kind, where) of a module, or None: ours, package, file, library or other."""
         root, _, name = module.partition(".")
-        if root in _ROOTS:
+        if root in _host.ROOTS:
             return self._place_in_autotest(name) if name else ("package", "client")
         if module == "common":
             return "other", None

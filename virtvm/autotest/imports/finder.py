@@ -19,7 +19,6 @@ from virtvm.autotest.imports.loader import FileLoader
 from virtvm.autotest.imports.tree import Tree
 from virtvm.companions import _host
 
-_ROOTS = ("autotest_lib", "autotest")
 _TEST = "virtvm_test_"                          # + hash of the path + name: modules of load_test()
 _GENUINE = "virtvm.autotest.genuine-"           # + name: the user's module behind one of ours
 
@@ -173,7 +172,7 @@ class Finder:
     def find_spec(self, fullname, path=None, target=None):
         """The spec of what fullname names, or None if it is not ours to serve."""
         root, _, name = fullname.partition(".")
-        if root in _ROOTS:
+        if root in _host.ROOTS:
             if _host.is_genuine(root):
                 return self._spec_beside_genuine(fullname, name)
             return self._spec_of_root(fullname, root, name)
@@ -270,7 +269,7 @@ class Finder:
     def is_served(self, fullname):
         """Whether this name in sys.modules is there because of us."""
         root = fullname.partition(".")[0]
-        return (root in _ROOTS and not _host.is_genuine(root) or fullname in self._tests
+        return (root in _host.ROOTS and not _host.is_genuine(root) or fullname in self._tests
                 or fullname.startswith(_GENUINE)
                 or fullname == "common" and sys.modules[fullname] is _common)
 
@@ -319,7 +318,7 @@ def install(autotest_dir=None, tests_dirs=(), everywhere=True):
     for folder in tests_dirs:
         finder.add_tests_dir(folder)
     finder.everywhere = finder.everywhere or everywhere
-    if any(map(_host.is_genuine, _ROOTS)) and "virtvm.virt_vm" in sys.modules:
+    if any(map(_host.is_genuine, _host.ROOTS)) and "virtvm.virt_vm" in sys.modules:
         _host.bind(sys.modules["virtvm.virt_vm"])
 
 

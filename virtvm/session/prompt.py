@@ -1,0 +1,3 @@
+"""Patterns of shells' prompts, for who names none."""
+
+PROMPT = r"[\#\$]\s*$"
