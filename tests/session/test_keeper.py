@@ -20,7 +20,7 @@ import pytest
 import virtvm
 from support.processes import processes
 from support.waiting import BUSY, is_running, until
-from virtvm.companions import _local, aexpect
+from virtvm.companions import _local, aexpect, aexpect_2011
 
 BASH = "exec bash --norc --noprofile"
 
@@ -309,6 +309,39 @@ def test_start_that_was_given_up_leaves_no_process(shell, tmp_path):
         os.kill(pid, signal.SIGCONT)
     until(lambda: _session.attach(_local._keeper_folder(), "late") is None)
     until(lambda: shell.cmd_status("pgrep -f '[s]leep %s'" % seconds) == 1)
+
+
+@pytest.mark.parametrize("generation", [aexpect, aexpect_2011])
+@pytest.mark.parametrize("name", ["Spawn", "Tail", "Expect", "ShellSession"])
+def test_constructor_of_one_s_own_that_fails_leaves_no_process(generation, name):
+    class Own(getattr(generation, name)):
+        def __init__(self, command, fails, **keywords):
+            super().__init__(command, auto_close=False, **keywords)
+            pids.append(self.get_pid())
+            if fails:
+                raise LookupError("of the user's own")
+
+    class Deeper(Own):
+        def __init__(self, command):
+            try:
+                super().__init__(command, True)
+            except LookupError:
+                super().__init__(command, False)        # another try, with a process of its own
+
+    pids = []
+    with pytest.raises(LookupError, match="own"):
+        Own("sleep 1000", True)
+    assert not is_running(pids[0])
+    session = Deeper("sleep 1000")
+    try:
+        assert not is_running(pids[1]) and session.is_alive() and session.get_pid() == pids[2]
+        # What runs already has an owner: who looks for it by its id in vain does not end it.
+        with pytest.raises(LookupError, match="own"):
+            Own(None, True, id=session.id)
+        assert is_running(pids[2]) and session.is_alive()
+    finally:
+        session.close()
+    assert not is_running(pids[2])
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can make a network namespace")

@@ -6,6 +6,7 @@ import functools
 import logging
 import os
 import signal
+import types
 
 from virtvm import _session, scratch, signals
 from virtvm.host import processes
@@ -43,6 +44,18 @@ def by_position(names, rest, given):
 _of_the_owner = functools.partial(os.open, mode=0o600)
 
 
+def _ends_if_cut_short(init):
+    """A constructor that ends the process which it has started, if it raises: nobody has its id."""
+    @functools.wraps(init)
+    def __init__(self, *args, **keywords):
+        try:
+            init(self, *args, **keywords)
+        except BaseException:
+            self._give_up()
+            raise
+    return __init__
+
+
 class Spawn(_session.Finalized):
     """A command line that runs on a terminal of its own, in the background.
 
@@ -58,7 +71,15 @@ class Spawn(_session.Finalized):
     """
 
     generation = OF_1_8             # whose ways it has where two aexpects differ
+    _has_started = False            # a process, and did not find it by its id
 
+    def __init_subclass__(cls, **keywords):
+        super().__init_subclass__(**keywords)
+        init = vars(cls).get("__init__")
+        if isinstance(init, types.FunctionType):
+            cls.__init__ = _ends_if_cut_short(init)
+
+    @_ends_if_cut_short
     def __init__(self, command=None, id=None, auto_close=False, echo=False, linesep="\n",
                  *rest, a_id=None, pass_fds=(), encoding=None, engine=None):
         more = by_position(("pass_fds", "encoding"), rest,
@@ -67,6 +88,7 @@ class Spawn(_session.Finalized):
 
     def _setup(self, command, id, auto_close, echo, linesep, pass_fds, encoding, engine):
         """What every constructor does; engine: a _session.Session to use, not a process."""
+        self._has_started = False
         self.command, self.auto_close, self.echo = command, auto_close, echo
         self.linesep = linesep
         self.encoding = encoding or "utf-8"
@@ -80,6 +102,7 @@ class Spawn(_session.Finalized):
             self._source = local.find(id)
         elif command is not None:
             self._source = local.start(command, local.new_id(), echo, pass_fds, not auto_close)
+            self._has_started = True
             self._engine.claim()        # an exception before this ends the process: nobody has its id
         else:
             self._source = local.find(local.new_id())
@@ -95,6 +118,12 @@ class Spawn(_session.Finalized):
 
     def __exit__(self, *exc_info):
         self.close()
+
+    def _give_up(self):
+        """The process that a constructor has started, which then raised, ends."""
+        if self._has_started:
+            self._has_started = False
+            Spawn.close(self)
 
     def _finalize(self):
         """What the object's end means to its process.  Its __init__ may have been cut short anywhere."""
