@@ -1,12 +1,14 @@
 """What a signal handler raises comes out of a monitor's calls, at whichever of their lines; nothing hangs then."""
 
+import contextlib
 import gc
+import socket
 import threading
 
 import pytest
 from support.fake_qmp import FakeQMP
 from support.moments import lost
-from support.waiting import LONG
+from support.waiting import LONG, until
 
 from virtvm import threads
 from virtvm.hypervisors import monitor
@@ -96,6 +98,56 @@ def test_at_each_line_of_a_monitors_life():
     made.clear()
     assert lost(call, lambda: TimeoutError("time is over"), left) == []
     gc.collect()                        # what was raised holds frames, and with them sockets
+
+
+class Listener:
+    """A QMP server for one client after the other."""
+
+    def __init__(self, path):
+        self.is_serving, self._listener = False, socket.socket(socket.AF_UNIX)
+        self._listener.bind(path)
+        self._listener.listen(100)
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self):
+        with contextlib.suppress(OSError):
+            while True:
+                peer, _ = self._listener.accept()
+                self.is_serving = True
+                FakeQMP(peer)._serve()
+                peer.close()
+                self.is_serving = False
+
+    def close(self):
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
+        self._listener.close()
+
+
+def test_no_connection_is_left_that_its_maker_does_not_have(tmp_path):
+    """QEMU serves one client a socket.  Another monitor has the loop go on."""
+    made, path = [], str(tmp_path / "monitor")
+
+    def call():
+        made.append(monitor.QMPMonitor("qmp", path, timeout=LONG))
+        made[-1].close()
+
+    def left():
+        while made:
+            made.pop().close()
+        until(lambda: not server.is_serving)
+
+    with FakeQMP() as other:
+        mon = monitor.QMPMonitor("other", "/socketpair", sock=other.socket)
+        server = Listener(path)
+        try:
+            call()
+            assert lost(call, lambda: TimeoutError("time is over"), left) == []
+        finally:
+            mon.close()
+            server.close()
+    gc.collect()
 
 
 def test_threads_that_are_started():

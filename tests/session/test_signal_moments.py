@@ -23,6 +23,7 @@ import virtvm
 from virtvm import signals
 from virtvm.companions import aexpect, error, secrets, transfer, utils, virt_utils
 from virtvm.host import processes
+from virtvm.hypervisors._process import Process
 from virtvm.session import local
 
 KINDS = {
@@ -270,9 +271,10 @@ LEAVES_NOTHING = {
     "mac": lambda folder: virt_utils.generate_mac_address("vm", 0),
     "log": logged,
     "wait": lambda folder: utils.signal_pid(1, 0) if os.geteuid() else processes.wait_end(os.getpid(), 0),
+    "machine": lambda folder: machines.append(Process(["sleep", "60"])),
     "new_folders": lambda folder: transfer._make_folders("%s/%d/b" % (folder, time.monotonic_ns()), True),
 }
-jobs = []
+jobs, machines = [], []
 
 
 @pytest.mark.parametrize("name", LEAVES_NOTHING)
@@ -285,6 +287,8 @@ def test_nothing_is_left_wherever_a_signal_comes(name, tmp_path):
         with contextlib.suppress(error.CmdError):
             while jobs:                 # what its maker has
                 utils.join_bg_jobs([jobs.pop()], 0)
+        while machines:
+            machines.pop().close()
         virt_utils.close_log_file()
         return left_since(known, descriptors)
 
@@ -373,15 +377,15 @@ def forgetful():
 @pytest.mark.parametrize("shape", forgetful())
 @pytest.mark.parametrize("is_held", [False, True])
 def test_a_handler_that_lets_go_of_its_frame_is_known(shape, is_held, monkeypatch):
-    def read(path):
+    def stat(pid):
         time_out()
-        raise FileNotFoundError(errno.ENOENT, "gone", path)
+        raise FileNotFoundError(errno.ENOENT, "gone", str(pid))
 
     def time_out():
         signal.raise_signal(signal.SIGALRM)
         time.sleep(0)
 
-    monkeypatch.setattr(utils, "read_file", read)
+    monkeypatch.setattr(processes, "stat", stat)
     calls = [lambda: utils.pid_is_alive(os.getpid()), lambda: utils.process_is_alive("nobody")]
     old = signal.signal(signal.SIGALRM, signal.SIG_IGN)
     try:

@@ -9,10 +9,10 @@ GREETING = {"QMP": {"version": {"qemu": {"micro": 0, "minor": 2, "major": 7}, "p
 
 
 class FakeQMP:
-    """Answers each command with {}; `socket` is the monitor's end."""
+    """Answers each command with {}; `socket` is the monitor's end.  peer: a connection to serve instead."""
 
-    def __init__(self):
-        self.socket, self._peer = socket.socketpair()
+    def __init__(self, peer=None):
+        self.socket, self._peer = socket.socketpair() if peer is None else (None, peer)
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._serve, daemon=True)
 

@@ -1,8 +1,11 @@
 """Processes that end, on kernels that tell of it and on those that do not."""
 
+import gc
 import os
 import signal
+import socket
 import subprocess
+import warnings
 
 import pytest
 
@@ -10,6 +13,7 @@ from support.waiting import until
 from virtvm import threads
 from virtvm.companions import utils
 from virtvm.host import processes
+from virtvm.hypervisors import qemu
 from virtvm.hypervisors._process import Process
 
 
@@ -85,6 +89,18 @@ def test_what_proc_tells(tmp_path):
     for look in (processes.stat, processes.command, processes.innermost, processes.shared_memory):
         with pytest.raises(OSError):
             look(top.pid)
+
+
+def test_no_socket_is_left_that_nobody_listens_at(tmp_path):
+    path = str(tmp_path / "socket")
+    with socket.socket(socket.AF_UNIX) as s:
+        s.bind(path)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        with pytest.raises(ConnectionRefusedError):
+            qemu._connect(path)
+        gc.collect()
+    assert not said
 
 
 def test_no_descriptor_is_left_if_there_is_no_thread_either(monkeypatch):

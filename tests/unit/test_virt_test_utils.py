@@ -12,6 +12,17 @@ from virtvm.host import pictures
 from virtvm.hypervisors import network
 
 
+def test_a_test_that_can_not_be_made_leaves_no_folder(tmp_path, monkeypatch):
+    def fail(*args):
+        raise LookupError("no job")
+
+    monkeypatch.setattr("virtvm.autotest.tests.test_object.Job", fail)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with pytest.raises(LookupError, match="no job"):
+        Object("boot/1", str(tmp_path), str(tmp_path / "results"))
+    assert os.listdir(tmp_path) == ["results"]
+
+
 class StillVM:
     """A VM as far as these functions look at it."""
 

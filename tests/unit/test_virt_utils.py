@@ -1,6 +1,7 @@
 """virt_utils, against real files, processes, sockets and threads."""
 
 import contextlib
+import errno
 import inspect
 import logging
 import os
@@ -174,6 +175,19 @@ def test_log_files_follow_the_folder(log_dir):
     virt_utils.log_line("a.log", "two")
     assert "one" in (log_dir / "a.log").read_text()
     assert re.fullmatch(LINE % "two", (log_dir / "next" / "a.log").read_text())
+
+
+@pytest.mark.parametrize("fails", ["fstat", "set_blocking"])
+def test_a_log_that_can_not_be_looked_at_is_closed(log_dir, monkeypatch, fails):
+    def refuse(*args):
+        raise OSError(errno.EIO, "Input/output error")
+
+    before = os.listdir("/proc/self/fd")
+    with monkeypatch.context() as broken:
+        broken.setattr(os, fails, refuse)
+        with pytest.raises(OSError, match="Input/output"):
+            virt_utils.log_line("broken", "a line")
+    assert os.listdir("/proc/self/fd") == before
 
 
 def test_log_files_stay_few(log_dir):

@@ -84,12 +84,15 @@ def _open_log(path):
     """
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOCTTY | os.O_NOFOLLOW
                  | os.O_NONBLOCK, 0o666)
-    st = os.fstat(fd)
-    if (stat.S_ISREG(st.st_mode) and st.st_nlink <= 1) or stat.S_ISCHR(st.st_mode):
+    try:
+        st = os.fstat(fd)
+        if not (stat.S_ISREG(st.st_mode) and st.st_nlink <= 1) and not stat.S_ISCHR(st.st_mode):
+            raise OSError(errno.ELOOP, "No file of its own for a log", path)
         os.set_blocking(fd, True)
-        return fd
-    os.close(fd)
-    raise OSError(errno.ELOOP, "No file of its own for a log", path)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
 
 
 _log_files = _LogFiles()

@@ -2,10 +2,9 @@
 
 import os
 import shutil
-import tempfile
 import time
 
-from virtvm import signals, virt_vm
+from virtvm import scratch, signals, virt_vm
 from virtvm.companions import utils
 from virtvm.hypervisors.monitor import MonitorError, MonitorSocketError, QMPCmdError
 
@@ -162,12 +161,13 @@ class StateCheck:
     """
 
     def __init__(self, folder, clean):
-        self._folder = tempfile.mkdtemp(prefix="virtvm-migration-", dir=folder)
+        self._folder = scratch.name("virtvm-migration-", folder=folder)
         self._clean = clean
         self._before = None
 
     def take(self, monitor):
         """Note the state of the source."""
+        os.mkdir(self._folder, 0o700)
         self._before = self._dump(monitor, "src")
 
     def compare(self, monitor):

@@ -311,7 +311,7 @@ class QMPMonitor(Monitor):
         try:
             with signals.held():
                 self._loop = _take_loop()
-            self._client = self._loop.run(timeout, self._greet, sock or self.filename)
+            self._loop.run(timeout, self._greet, sock or self.filename)
             _open[os.getpid(), self.filename] = self
         except BaseException as e:
             self._give_up(sock)
@@ -320,9 +320,8 @@ class QMPMonitor(Monitor):
             raise
 
     def _give_up(self, sock):
-        client, self._client = self._client, None
-        if client is not None:
-            self._loop.begin(self._end, client)
+        if self._loop is not None:
+            self._loop.begin(self._end_what_came)
         if sock is not None:
             sock.close()
         if self._loop is not None:
@@ -338,7 +337,7 @@ class QMPMonitor(Monitor):
         except (_qmp().QMPError, OSError) as e:
             raise MonitorConnectError("Could not connect to monitor socket    (%s)" % e) from None
         self._watcher = asyncio.get_running_loop().create_task(self._watch(client))
-        return client
+        self._client = client           # here: an exception may come before anybody hears of it
 
     def _take(self, event):
         """Puts an event aside; the listener need not keep it."""
@@ -402,6 +401,11 @@ class QMPMonitor(Monitor):
         finally:
             _leave_loop(self._loop)
             self._lose()
+
+    async def _end_what_came(self):
+        client, self._client = self._client, None
+        if client is not None:
+            await self._end(client)
 
     async def _end(self, client):
         self._watcher.cancel()

@@ -399,17 +399,11 @@ class VM(virt_vm.BaseVM):
                                         "unknown monitor_type %r of monitor %s" % (kind, name))
         return TYPES[kind]
 
-    def _sockets(self):
-        """Listening sockets for QEMU to inherit: whoever connects now is not too early."""
-        sockets = []
-        try:
-            for name in self._monitor_names():
-                sockets.append(_listen(self.get_monitor_filename(name)))
-            sockets.append(_listen(self.get_serial_console_filename()))
-        except BaseException:
-            _close_all(sockets)
-            raise
-        return sockets
+    def _listen_for(self, sockets):
+        """Adds listening sockets for QEMU to inherit: whoever connects now is not too early."""
+        for name in self._monitor_names():
+            sockets.append(_listen(self.get_monitor_filename(name)))
+        sockets.append(_listen(self.get_serial_console_filename()))
 
     def _setup(self, use_kvm, sockets=None, incoming=False):
         fds = [s.fileno() for s in sockets] if sockets else list(range(3, 4 + len(self._monitor_names())))
@@ -452,16 +446,17 @@ class VM(virt_vm.BaseVM):
     def _start(self, use_kvm, timeout, migration_mode, source=None):
         self._forget_process()
         self._find_ports()
-        sockets = self._sockets()
+        sockets, clients = [], []
         try:
+            self._listen_for(sockets)
             self._overlays = self._choose_overlays(migration_mode, source)
             if self.params.get("testdev") == "yes":
                 _make_own(self.get_testlog_filename())
             argv = qemu_command.make_argv(self.params, self._setup(use_kvm, sockets, bool(migration_mode)))
             self._command_line = command_line(*argv)
             logging.info("Running qemu command:\n%s", self._command_line)
-            clients = [_connect(s.getsockname()) for s in sockets[:-1]]
             try:
+                clients += map(_connect, [s.getsockname() for s in sockets[:-1]])
                 self._open_console()
                 self._run(argv, sockets)
                 # Only QEMU listens now: if it ends, its clients hear of it at once.
@@ -513,7 +508,8 @@ class VM(virt_vm.BaseVM):
 
     def _run(self, argv, sockets):
         try:
-            self.process = Process(argv, pass_fds=[s.fileno() for s in sockets])
+            with signals.held():
+                self.process = Process(argv, pass_fds=[s.fileno() for s in sockets])
         except OSError as e:
             signals.let_out(e)
             raise virt_vm.VMCreateError(self._command_line, None, "%s" % e) from None
@@ -890,8 +886,12 @@ def _listen(path):
 
 def _connect(path):
     client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    client.connect(path)
-    client.setblocking(False)
+    try:
+        client.connect(path)
+        client.setblocking(False)
+    except BaseException:
+        client.close()
+        raise
     return client
 
 

@@ -3,9 +3,8 @@
 import os
 import re
 import shutil
-import tempfile
 
-from virtvm import signals
+from virtvm import scratch, signals
 from virtvm.companions import error, utils
 
 
@@ -42,8 +41,13 @@ class Test:
         self.virtdir = self.bindir
         for folder in (self.resultsdir, self.profdir, self.debugdir):
             signals.makedirs(folder, exist_ok=True)
-        self.tmpdir = tempfile.mkdtemp(prefix="_%s." % re.sub(r"[^\w.-]", "_", name))
-        self.job = Job(self.autodir, self.tmpdir, self.outputdir)
+        self.tmpdir = scratch.name("_%s." % re.sub(r"[^\w.-]", "_", name))
+        try:
+            os.mkdir(self.tmpdir, 0o700)
+            self.job = Job(self.autodir, self.tmpdir, self.outputdir)
+        except BaseException:
+            self.close()
+            raise
         self.iteration = 0
 
     def close(self):
