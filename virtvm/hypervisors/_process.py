@@ -102,25 +102,28 @@ class Process:
     """
 
     def __init__(self, argv, pass_fds=(), log=None):
-        path = shutil.which(argv[0]) or argv[0]
-        self._last_output = None
-        with signals.held() as handlers:
-            try:
-                engine = _session.open_pty(
-                    [os.fsencode(path)] + [os.fsencode(arg) for arg in argv[1:]],
-                    [k + b"=" + v for k, v in os.environb.items()], log=log, pass_fds=tuple(pass_fds))
-            except _session.EngineError as e:
-                raise OSError(e.errno, e.detail) from None
-            self.pid = engine.pid
-            _engines[self.pid] = engine
-            try:
-                self._started = start_time(self.pid)
-                _care_for("+", self.pid)
-                handlers.deliver()
-            except BaseException:       # nobody has it
+        self.pid = self._last_output = None
+        try:
+            with signals.held():
+                self._start(argv, pass_fds, log)
+        except BaseException:
+            if self.pid is not None:    # it runs, and nobody has it
                 with signals.held():
                     self.close()
-                raise
+            raise
+
+    def _start(self, argv, pass_fds, log):
+        path = shutil.which(argv[0]) or argv[0]
+        try:
+            engine = _session.open_pty(
+                [os.fsencode(path)] + [os.fsencode(arg) for arg in argv[1:]],
+                [k + b"=" + v for k, v in os.environb.items()], log=log, pass_fds=tuple(pass_fds))
+        except _session.EngineError as e:
+            raise OSError(e.errno, e.detail) from None
+        self.pid = engine.pid
+        _engines[self.pid] = engine
+        self._started = start_time(self.pid)
+        _care_for("+", self.pid)
 
     def __getstate__(self):
         return {"pid": self.pid, "_started": self._started, "_last_output": self.get_output()}
