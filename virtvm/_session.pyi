@@ -131,7 +131,7 @@ def put(host: str, port: int, user: str, password: Optional[str], sources: Tuple
         timeout: float = ..., engine: Optional[str] = ...,
         verify: bool = ..., passphrase: Optional[str] = ..., sync: bool = ..., sparse: bool = ...,
         parents: bool = ..., in_place: bool = ..., mode: int = ..., owner: Tuple[int, int] = ...,
-        is_name: bool = ..., sudo: bool = ...) -> Tuple[int, int, str]: ...
+        is_name: bool = ..., sudo: bool = ..., sudo_password: Optional[str] = ...) -> Tuple[int, int, str]: ...
 def get(host: str, port: int, user: str, password: Optional[str], sources: Tuple[bytes, ...],
         target: bytes, *, identity_file: Optional[str] = ..., known_hosts: Optional[str] = ...,
         auth: Optional[str] = ..., times: bool = ..., links: bool = ..., stall: float = ...,
@@ -139,4 +139,4 @@ def get(host: str, port: int, user: str, password: Optional[str], sources: Tuple
         timeout: float = ..., engine: Optional[str] = ...,
         verify: bool = ..., passphrase: Optional[str] = ..., sync: bool = ..., sparse: bool = ...,
         parents: bool = ..., in_place: bool = ..., mode: int = ..., owner: Tuple[int, int] = ...,
-        is_name: bool = ..., sudo: bool = ...) -> Tuple[int, int, str]: ...
+        is_name: bool = ..., sudo: bool = ..., sudo_password: Optional[str] = ...) -> Tuple[int, int, str]: ...

@@ -94,16 +94,16 @@ static PyObject *parse_and_run(PyObject *module, PyObject *args, PyObject *kw, t
     static char *names[] = {"host", "port", "user", "password", "sources", "target", "identity_file",
                             "known_hosts", "auth", "times", "links", "stall", "progress",
                             "login_timeout", "timeout", "engine", "verify", "passphrase", "sync", "sparse",
-                            "parents", "in_place", "mode", "owner", "is_name", "sudo", NULL};
+                            "parents", "in_place", "mode", "owner", "is_name", "sudo", "sudo_password", NULL};
     struct job j = {.login_timeout = 20.0, .timeout = 600.0, .ssh.hedge = true};
     int times = 0, links = 0, verify = 0, sync = 0, sparse = 0, parents = 0, in_place = 0, is_name = 0, sudo = 0;
     j.o.mode = j.o.uid = j.o.gid = -1;
-    if (!PyArg_ParseTupleAndKeywords(args, kw, "siszO!S|$zzzppdOddzpzppppi(ii)pp", names, &j.ssh.host, &j.ssh.port,
+    if (!PyArg_ParseTupleAndKeywords(args, kw, "siszO!S|$zzzppdOddzpzppppi(ii)ppz", names, &j.ssh.host, &j.ssh.port,
                                      &j.ssh.user, &j.ssh.password, &PyTuple_Type, &j.sources, &j.target,
                                      &j.ssh.identity_file, &j.ssh.known_hosts, &j.ssh.auth, &times, &links,
                                      &j.o.stall, &j.progress, &j.login_timeout, &j.timeout, &j.engine, &verify,
                                      &j.ssh.passphrase, &sync, &sparse, &parents, &in_place, &j.o.mode, &j.o.uid,
-                                     &j.o.gid, &is_name, &sudo)
+                                     &j.o.gid, &is_name, &sudo, &j.o.sudo_password)
         || engine_of(j.engine, &j.o.engine) < 0)
         return NULL;
     j.list = argv_of(j.sources);
@@ -120,7 +120,8 @@ static PyObject *parse_and_run(PyObject *module, PyObject *args, PyObject *kw, t
     j.o.in_place = in_place;
     j.o.is_name = is_name;
     j.o.sudo = sudo;
-    j.o.sudo_password = j.ssh.password != NULL && j.ssh.password[0] != '\0' ? j.ssh.password : NULL;
+    if (j.o.sudo_password == NULL && j.ssh.password != NULL && j.ssh.password[0] != '\0')
+        j.o.sudo_password = j.ssh.password;
     j.o.login = &j.ssh;
     if (j.progress != NULL && j.progress != Py_None) {
         j.o.progress = on_progress;
@@ -136,14 +137,14 @@ static PyObject *parse_and_run(PyObject *module, PyObject *args, PyObject *kw, t
     "    known_hosts=None, auth=None, times=False, links=False, stall=0.0, progress=None,\n"          \
     "    login_timeout=20.0, timeout=600.0, engine=None, verify=False,\n"                     \
     "    passphrase=None, sync=False, sparse=False, parents=False, in_place=False, mode=-1,\n"         \
-    "    owner=(-1, -1), is_name=False, sudo=False)\n--\n\n"
+    "    owner=(-1, -1), is_name=False, sudo=False, sudo_password=None)\n--\n\n"
 
 static const char put_doc[] = "put" SIGNATURE
     "Copy local files and trees to a server over SSH; return (files, bytes, engine).\n\n"
     "sources: tuple of paths (bytes); target: path there (bytes).  engine: \"sftp\",\n"
     "\"scp\", or None for SFTP where the server has it, else SCP.  verify: compare SHA-256\n"
     "sums of both sides before a file gets its name.  progress(name, bytes, total) is called a\n"
-    "few times a second.  Raises EngineError, whose filename, bytes and engine tell how far\n"
+    "few times a second.  sudo_password: None for the login's.  Raises EngineError, whose filename, bytes and engine tell how far\n"
     "it came.  What ends it, KeyboardInterrupt as well, has left: how many temporary names\n"
     "could not be removed, and the first of them (int, list of bytes).";
 

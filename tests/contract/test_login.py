@@ -37,7 +37,8 @@ CHOICES_SSH = [("ssh_identity_file",), ("ssh_identity_passphrase",), ("ssh_known
 CHOICES_LOGIN = [("ssh_keepalive",), ("shell_output_limit",)]
 CHOICES_TRANSFER = [("transfer_engine",), ("transfer_verify",), ("transfer_keep_links",),
                     ("transfer_times",), ("transfer_stall_timeout",), ("transfer_parents",),
-                    ("transfer_sparse",), ("transfer_sync",), ("transfer_in_place",), ("transfer_sudo",)]
+                    ("transfer_sparse",), ("transfer_sync",), ("transfer_in_place",), ("transfer_sudo",),
+                    ("transfer_sudo_password",)]
 
 
 # login

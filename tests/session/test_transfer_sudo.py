@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from support.copies import ENGINES, Host, mode, names, open_folder, stop_at, write, write_huge
 from support.sshd import path_without
-from virtvm.companions import transfer
-from virtvm.companions.exceptions import SCPTransferFailedError
+from virtvm.companions import transfer, virt_utils
+from virtvm.companions.exceptions import SCPTransferFailedError, SCPTransferTimeoutError
 
 pytestmark = [pytest.mark.once, pytest.mark.skipif(os.getuid() != 0 or shutil.which("sudo") is None,
                                                    reason="needs root, for accounts, and sudo")]
@@ -77,6 +77,81 @@ def test_sudo_that_remembers_the_password_is_not_told_it_as_a_command(host, may,
         host.put(write(tmp_path / "f", "new"), host.folder, transfer_sudo="yes", transfer_verify="yes")
         host.get(host.folder / "f", tmp_path / "back", transfer_sudo="yes")
     assert (tmp_path / "back").read_text() == "new"
+
+
+def test_password_of_its_own(host, may, account, tmp_path):
+    """The login's is another, or there is none."""
+    may("ALL=(ALL) ALL")
+    seen, log = [], tmp_path / "log"
+    where = (host.server.host, host.server.port, host.server.user)
+    keywords = {"ssh_identity_file": host.server.key, "ssh_auth": "publickey", "transfer_engine": host.engine,
+                "transfer_sudo": "yes", "transfer_sudo_password": account.password, "transfer_verify": "yes",
+                "log_filename": str(log), "progress": nobody_shows(account.password, seen), "timeout": 60}
+    for password in ("", "of-the-login"):
+        transfer.scp_to_remote(*where, password, str(write(tmp_path / "f", "new")), str(host.folder), **keywords)
+        transfer.scp_from_remote(*where, password, str(host.folder / "f"), str(tmp_path / "back"), **keywords)
+    assert (host.folder / "f").stat().st_uid == 0 and (tmp_path / "back").read_text() == "new"
+    virt_utils.close_log_file(str(log))
+    assert seen and not any(seen) and account.password not in log.read_text()
+
+
+def test_wrong_password_of_its_own(host, may, account, tmp_path):
+    """The login's, which would be right, is not tried: the user has said another."""
+    may("ALL=(ALL) ALL")
+    wrong = account.password[::-1]
+    with pytest.raises(SCPTransferFailedError, match="sudo does not let us") as info:
+        host.put(write(tmp_path / "f"), host.folder, transfer_sudo="yes", transfer_sudo_password=wrong)
+    ours = [entry for entry in info.traceback if entry.path.parts[-3:-1] == ("virtvm", "companions")]
+    shown = [repr(value) for entry in ours for value in entry.frame.f_locals.values()]
+    assert names(host.folder) == [] and len(ours) > 1
+    assert not any(wrong in text for text in [repr(info.value), str(info.value), *shown])
+
+
+FAKE_SUDO = """#!/bin/sh
+# A sudo that refuses -n, and then does not ask: who is in a trusted group, say.
+case $1 in -n) echo "sudo: a password is required" >&2; exit 1;; esac
+while :; do case $1 in -k|-S) shift;; -p) shift 2;; *) break;; esac; done
+%s
+"""
+
+
+@pytest.fixture
+def server_with(new_sshd, secret):
+    """server_with(text): a server whose sudo is a script that ends so, once it is to ask."""
+    def make(text):
+        tools = secret / "tools"
+        tools.mkdir()
+        write(tools / "sudo", FAKE_SUDO % text, 0o755)
+        secret.chmod(0o777)
+        return new_sshd("SetEnv PATH=%s:%s" % (tools, os.environ["PATH"]))
+
+    return make
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("before", ["", "wrong\n", "x\n"])
+def test_password_that_sudo_does_not_read_is_not_run(server_with, secret, tmp_path, engine, before):
+    """Neither where nobody asks for it, nor of several lines."""
+    ends = 'exec "$@"' if not before else 'IFS= read -r line || exit 1; exec "$@"'
+    host = Host(server_with(ends), secret, engine)
+    password = "%stouch '%s'" % (before, secret / "ran")
+    try:
+        host.put(write(tmp_path / "f", "new"), secret, transfer_sudo="yes", transfer_sudo_password=password,
+                 transfer_verify="yes")
+        host.get(secret / "f", tmp_path / "back", transfer_sudo="yes", transfer_sudo_password=password)
+    except SCPTransferFailedError as e:
+        assert before and "touch" not in str(e)
+    else:
+        assert not before and (tmp_path / "back").read_text() == "new"
+    assert not (secret / "ran").exists()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_sudo_that_hangs_ends_in_time(server_with, secret, tmp_path, engine):
+    host = Host(server_with("exec tail --pid=$PPID -f /dev/null"), secret, engine)
+    with pytest.raises(SCPTransferTimeoutError):
+        host.put(write(tmp_path / "f"), secret, transfer_sudo="yes", transfer_sudo_password="x", timeout=5)
+    assert names(secret) == ["tools", "tools/sudo"]
 
 
 def test_files_and_homes(host, may, account):

@@ -92,7 +92,8 @@ def scp_to_remote(host, port, username, password, local_path, remote_path, log_f
     transfer_parents: make the folders that the target is to be in; transfer_sparse: send no
     holes, and write no zeros; transfer_sync: have each file on the disk before it gets its
     name; transfer_in_place: write into files that are there, instead of replacing them;
-    transfer_stall_timeout: seconds without a byte that end it; progress: a function of a
+    transfer_sudo: be root there by sudo; transfer_sudo_password: what sudo asks for, if it is not the
+    login's password; transfer_stall_timeout: seconds without a byte that end it; progress: a function of a
     file's name, the bytes moved so far, and all that are known to come (str, int, int),
     called a few times a second and at the end; what it raises ends the transfer.  The
     paths to copy may be a list.
@@ -148,6 +149,7 @@ def write_file(address, client, username, password, port, path, data, *, mode=No
     modes and owners.
     """
     from time import monotonic
+    password, keywords = hidden(password), hidden_items(keywords)
     end = monotonic() + timeout
     with _in_memory(data) as source:
         if client == "rss":
@@ -163,6 +165,7 @@ def write_file(address, client, username, password, port, path, data, *, mode=No
 
 def read_file(address, client, username, password, port, path, *, timeout=600, log_filename=None, **keywords):
     """The contents of the file path on the guest (bytes); as write_file."""
+    password, keywords = hidden(password), hidden_items(keywords)
     with scratch.Folder("virtvm-read-") as folder:
         target = os.path.join(folder, "file")
         copy_files_from(address, client, username, password, port, _as_name(path, client), target, log_filename,
@@ -284,8 +287,8 @@ class _Transfer:
     def __init__(self, direction, host, port, username, password, log_filename, timeout, verbose, *,
                  ssh_identity_file=None, ssh_identity_passphrase=None, ssh_known_hosts=None, ssh_auth=None,
                  transfer_sync=None, transfer_sparse=None, transfer_parents=None, transfer_in_place=None,
-                 transfer_sudo=None, transfer_engine=None, transfer_verify=None, transfer_keep_links=None,
-                 transfer_times=None, transfer_stall_timeout=None, progress=None, options=None):
+                 transfer_sudo=None, transfer_sudo_password=None, transfer_engine=None, transfer_verify=None,
+                 transfer_keep_links=None, transfer_times=None, transfer_stall_timeout=None, progress=None, options=None):
         if transfer_engine not in (None, "", "sftp", "scp"):
             raise SCPError("Unknown transfer engine: %r" % transfer_engine, "")
         self._direction, self._log_filename, self._verbose = direction, log_filename, verbose
@@ -302,7 +305,8 @@ class _Transfer:
             "sync": _is_yes("transfer_sync", transfer_sync), "sparse": _is_yes("transfer_sparse", transfer_sparse),
             "parents": _is_yes("transfer_parents", transfer_parents),
             "in_place": _is_yes("transfer_in_place", transfer_in_place),
-            "sudo": _is_yes("transfer_sudo", transfer_sudo)}
+            "sudo": _is_yes("transfer_sudo", transfer_sudo),
+            "sudo_password": hidden(transfer_sudo_password) or None}
         self._parents = self._options["parents"]
         self._options.update(options or {})
 

@@ -196,7 +196,7 @@ class VM(virt_vm.BaseVM):
         params = self.params
         choices = ("ssh_identity_file", "ssh_identity_passphrase", "ssh_known_hosts", "ssh_auth", "transfer_engine",
                    "transfer_verify", "transfer_stall_timeout", "transfer_parents", "transfer_sync",
-                   "transfer_in_place", "transfer_sudo")
+                   "transfer_in_place", "transfer_sudo", "transfer_sudo_password")
         where = (self.get_address(nic_index), params.get("file_transfer_client"), params.get("username", ""),
                  params.get("password", ""), self.get_port(int(params.get("file_transfer_port")), nic_index))
         return where, {name: params[name] for name in choices if params.get(name)}

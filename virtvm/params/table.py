@@ -311,6 +311,8 @@ GROUPS = (
         _yes("transfer_in_place", "Write into files that are there instead of replacing them.", "login qemu",
              ours=True),
         _yes("transfer_sudo", "Be root on the guest, by sudo.", "login qemu", ours=True),
+        _p("transfer_sudo_password", "What sudo asks for, where that is not the login's password.", "login qemu",
+           ours=True, example="secret"),
     )),
     ("Read by tests", (
         _p("boot_timeout", "How long a guest may take to boot.", TESTS, default="360", ours=True,

@@ -20,7 +20,7 @@ enum vt_rc vt_scp_open(struct vt_scp *c, struct vt_sftp *s, const char *command)
     vt_buf_init(&c->in, 2 * IN_ROOM);
     vt_buf_init(&c->said, SAID_MAX + 1);
     s->rc = vt_ssh_channel(s->ssh, command, true, s->w, s->deadline, &c->channel, s->e);
-    return s->rc != VT_OK ? s->rc : vt_sudo_send_password(s, c->channel);
+    return s->rc != VT_OK ? s->rc : vt_sudo_send_password(s, true, c->channel);
 }
 
 /* The next command of the connection must not begin before this one has ended. */

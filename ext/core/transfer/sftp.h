@@ -28,7 +28,7 @@ struct vt_sftp_op {
 };
 
 /* How the server's side is root; see sudo.h. */
-enum vt_sudo { VT_SUDO_NO, VT_SUDO_ROOT, VT_SUDO_FREE, VT_SUDO_ASKED };
+enum vt_sudo { VT_SUDO_NO, VT_SUDO_ROOT, VT_SUDO_FREE, VT_SUDO_ASKED, VT_SUDO_UNASKED };
 
 struct vt_sftp {
     struct vt_ssh *ssh;

@@ -127,7 +127,7 @@ enum vt_rc vt_sftp_open(struct vt_sftp *s)
     bool is_command = s->sudo != VT_SUDO_NO;
     s->rc = vt_ssh_channel(s->ssh, is_command ? vt_sudo_sftp(s) : "sftp", is_command, s->w, s->deadline, &s->channel,
                            s->e);
-    if (s->rc != VT_OK || vt_sudo_send_password(s, s->channel) != VT_OK)
+    if (s->rc != VT_OK || vt_sudo_send_password(s, false, s->channel) != VT_OK)
         return s->rc;
     libssh2_channel_handle_extended_data2(s->channel, LIBSSH2_CHANNEL_EXTENDED_DATA_IGNORE);
     if (greet(s) == VT_OK)

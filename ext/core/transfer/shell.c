@@ -164,7 +164,7 @@ enum vt_rc vt_shell_run(struct vt_sftp *s, const struct vt_script *script, struc
         return s->rc;
     vt_script_mark(mark);
     vt_buf_init(&text, SCRIPT_MAX + 4096);
-    enum vt_rc rc = vt_sudo_needs_password(s) ? vt_buf_addf(&text, "%s\n", s->sudo_password) : VT_OK;
+    enum vt_rc rc = vt_sudo_add_password(s, true, &text);
     size_t secret = text.len;
     if (rc == VT_OK)
         rc = vt_script_guard(script, mark, &text);
