@@ -79,7 +79,7 @@ class Rss:
     def put(self, sources: Tuple[bytes, ...], target: bytes, *, stall: float = ...,
             on_file: Optional[Callable[[bytes], Any]] = ...,
             on_moved: Optional[Callable[[int, int], Any]] = ...,
-            timeout: float = ...) -> Tuple[int, int, int]: ...
+            timeout: float = ..., exclude: Tuple[bytes, ...] = ...) -> Tuple[int, int, int]: ...
     def get(self, source: bytes, target: bytes, *, stall: float = ..., max_bytes: int = ...,
             max_entries: int = ..., on_file: Optional[Callable[[bytes], Any]] = ...,
             on_moved: Optional[Callable[[int, int], Any]] = ...,
@@ -131,7 +131,8 @@ def put(host: str, port: int, user: str, password: Optional[str], sources: Tuple
         timeout: float = ..., engine: Optional[str] = ...,
         verify: bool = ..., passphrase: Optional[str] = ..., sync: bool = ..., sparse: bool = ...,
         parents: bool = ..., in_place: bool = ..., mode: int = ..., owner: Tuple[int, int] = ...,
-        is_name: bool = ..., sudo: bool = ..., sudo_password: Optional[str] = ...) -> Tuple[int, int, str]: ...
+        is_name: bool = ..., sudo: bool = ..., sudo_password: Optional[str] = ...,
+        exclude: Tuple[bytes, ...] = ..., update: bool = ...) -> Tuple[int, int, str]: ...
 def get(host: str, port: int, user: str, password: Optional[str], sources: Tuple[bytes, ...],
         target: bytes, *, identity_file: Optional[str] = ..., known_hosts: Optional[str] = ...,
         auth: Optional[str] = ..., times: bool = ..., links: bool = ..., stall: float = ...,
@@ -139,4 +140,5 @@ def get(host: str, port: int, user: str, password: Optional[str], sources: Tuple
         timeout: float = ..., engine: Optional[str] = ...,
         verify: bool = ..., passphrase: Optional[str] = ..., sync: bool = ..., sparse: bool = ...,
         parents: bool = ..., in_place: bool = ..., mode: int = ..., owner: Tuple[int, int] = ...,
-        is_name: bool = ..., sudo: bool = ..., sudo_password: Optional[str] = ...) -> Tuple[int, int, str]: ...
+        is_name: bool = ..., sudo: bool = ..., sudo_password: Optional[str] = ...,
+        exclude: Tuple[bytes, ...] = ..., update: bool = ...) -> Tuple[int, int, str]: ...

@@ -222,17 +222,21 @@ static const char put_doc[] =
 
 static PyObject *rss_put(PyObject *op, PyObject *args, PyObject *kw)
 {
-    static char *names[] = {"sources", "target", "stall", "on_file", "on_moved", "timeout", NULL};
+    static char *names[] = {"sources", "target", "stall", "on_file", "on_moved", "timeout", "exclude", NULL};
     struct copy copy = {.timeout = 600.0};
-    PyObject *sources;
+    PyObject *sources, *exclude = NULL;
     const char *target;
-    if (!PyArg_ParseTupleAndKeywords(args, kw, "O!y|$dOOd:put", names, &PyTuple_Type, &sources, &target,
-                                     &copy.o.stall, &copy.on_file, &copy.on_moved, &copy.timeout))
+    if (!PyArg_ParseTupleAndKeywords(args, kw, "O!y|$dOOdO!:put", names, &PyTuple_Type, &sources, &target,
+                                     &copy.o.stall, &copy.on_file, &copy.on_moved, &copy.timeout, &PyTuple_Type,
+                                     &exclude))
         return NULL;
-    const char **list = argv_of(sources);
-    if (list == NULL)
+    const char **list = argv_of(sources), **patterns = NULL;
+    if (list == NULL || (exclude != NULL && (patterns = argv_of(exclude)) == NULL)) {
+        PyMem_Free(list);
         return NULL;
+    }
     size_t n = (size_t)PyTuple_GET_SIZE(sources);
+    copy.o.exclude = (struct vt_exclude){patterns, exclude != NULL ? (size_t)PyTuple_GET_SIZE(exclude) : 0};
     PyObject *res = NULL;
     if (copy_begin(&copy, of(op))) {
         copy.c.rc = vt_rss_put(of(op)->c, list, n, target, &copy.o, &copy.c.waiter, copy.c.deadline, &copy.r,
@@ -240,6 +244,7 @@ static PyObject *rss_put(PyObject *op, PyObject *args, PyObject *kw)
         res = copy_end(&copy, of(op));
     }
     PyMem_Free(list);
+    PyMem_Free(patterns);
     return res;
 }
 

@@ -15,9 +15,9 @@ struct job {
     struct vt_transfer_options o;
     struct vt_transfer_result r;
     struct call c;
-    const char **list;
+    const char **list, **patterns;
     size_t count;
-    PyObject *sources, *target, *progress;
+    PyObject *sources, *target, *progress, *exclude;
     const char *engine;
     double login_timeout, timeout;
 };
@@ -94,22 +94,27 @@ static PyObject *parse_and_run(PyObject *module, PyObject *args, PyObject *kw, t
     static char *names[] = {"host", "port", "user", "password", "sources", "target", "identity_file",
                             "known_hosts", "auth", "times", "links", "stall", "progress",
                             "login_timeout", "timeout", "engine", "verify", "passphrase", "sync", "sparse",
-                            "parents", "in_place", "mode", "owner", "is_name", "sudo", "sudo_password", NULL};
+                            "parents", "in_place", "mode", "owner", "is_name", "sudo", "sudo_password", "exclude", "update", NULL};
     struct job j = {.login_timeout = 20.0, .timeout = 600.0, .ssh.hedge = true};
-    int times = 0, links = 0, verify = 0, sync = 0, sparse = 0, parents = 0, in_place = 0, is_name = 0, sudo = 0;
+    int times = 0, links = 0, verify = 0, sync = 0, sparse = 0, parents = 0, in_place = 0, is_name = 0, sudo = 0,
+        update = 0;
     j.o.mode = j.o.uid = j.o.gid = -1;
-    if (!PyArg_ParseTupleAndKeywords(args, kw, "siszO!S|$zzzppdOddzpzppppi(ii)ppz", names, &j.ssh.host, &j.ssh.port,
+    if (!PyArg_ParseTupleAndKeywords(args, kw, "siszO!S|$zzzppdOddzpzppppi(ii)ppzO!p", names, &j.ssh.host, &j.ssh.port,
                                      &j.ssh.user, &j.ssh.password, &PyTuple_Type, &j.sources, &j.target,
                                      &j.ssh.identity_file, &j.ssh.known_hosts, &j.ssh.auth, &times, &links,
                                      &j.o.stall, &j.progress, &j.login_timeout, &j.timeout, &j.engine, &verify,
                                      &j.ssh.passphrase, &sync, &sparse, &parents, &in_place, &j.o.mode, &j.o.uid,
-                                     &j.o.gid, &is_name, &sudo, &j.o.sudo_password)
+                                     &j.o.gid, &is_name, &sudo, &j.o.sudo_password, &PyTuple_Type, &j.exclude, &update)
         || engine_of(j.engine, &j.o.engine) < 0)
         return NULL;
     j.list = argv_of(j.sources);
     j.count = (size_t)PyTuple_GET_SIZE(j.sources);
-    if (j.list == NULL)
+    if (j.list == NULL || (j.exclude != NULL && (j.patterns = argv_of(j.exclude)) == NULL)) {
+        PyMem_Free(j.list);
         return NULL;
+    }
+    j.o.exclude = (struct vt_exclude){j.patterns, j.exclude != NULL ? (size_t)PyTuple_GET_SIZE(j.exclude) : 0};
+    j.o.update = update;
     j.ssh.places = state_of(module)->places;
     j.o.keep_times = times;
     j.o.keep_links = links;
@@ -129,6 +134,7 @@ static PyObject *parse_and_run(PyObject *module, PyObject *args, PyObject *kw, t
     }
     PyObject *res = run(module, &j, transfer);
     PyMem_Free(j.list);
+    PyMem_Free(j.patterns);
     return res;
 }
 
@@ -137,14 +143,16 @@ static PyObject *parse_and_run(PyObject *module, PyObject *args, PyObject *kw, t
     "    known_hosts=None, auth=None, times=False, links=False, stall=0.0, progress=None,\n"          \
     "    login_timeout=20.0, timeout=600.0, engine=None, verify=False,\n"                     \
     "    passphrase=None, sync=False, sparse=False, parents=False, in_place=False, mode=-1,\n"         \
-    "    owner=(-1, -1), is_name=False, sudo=False, sudo_password=None)\n--\n\n"
+    "    owner=(-1, -1), is_name=False, sudo=False, sudo_password=None, exclude=(),\n"                         \
+    "    update=False)\n--\n\n"
 
 static const char put_doc[] = "put" SIGNATURE
     "Copy local files and trees to a server over SSH; return (files, bytes, engine).\n\n"
     "sources: tuple of paths (bytes); target: path there (bytes).  engine: \"sftp\",\n"
     "\"scp\", or None for SFTP where the server has it, else SCP.  verify: compare SHA-256\n"
     "sums of both sides before a file gets its name.  progress(name, bytes, total) is called a\n"
-    "few times a second.  sudo_password: None for the login's.  Raises EngineError, whose filename, bytes and engine tell how far\n"
+    "few times a second.  sudo_password: None for the login's.  exclude:\n"
+    "tuple of patterns (bytes), see docs/transfers.rst.  Raises EngineError, whose filename, bytes and engine tell how far\n"
     "it came.  What ends it, KeyboardInterrupt as well, has left: how many temporary names\n"
     "could not be removed, and the first of them (int, list of bytes).";
 

@@ -15,7 +15,7 @@ static const char *const login_choices[] = {"ssh_keepalive", "shell_output_limit
 static const char *const transfer_choices[] = {
     "transfer_engine", "transfer_verify", "transfer_keep_links", "transfer_times",
     "transfer_stall_timeout", "transfer_parents", "transfer_sparse", "transfer_sync", "transfer_in_place",
-    "transfer_sudo", "transfer_sudo_password", NULL,
+    "transfer_sudo", "transfer_sudo_password", "transfer_exclude", "transfer_update", NULL,
 };
 
 /* Who logs in where.  Zeroed is empty. */
@@ -452,8 +452,8 @@ PyDoc_STRVAR(copy_files_to_doc,
 "ssh_identity_file, ssh_identity_passphrase, ssh_known_hosts, ssh_auth,\n"
 "transfer_engine, transfer_verify,\n"
 "transfer_keep_links, transfer_times, transfer_stall_timeout, transfer_parents,\n"
-"transfer_sparse, transfer_sync, transfer_in_place, transfer_sudo and transfer_sudo_password are\n"
-"passed on if given.\n"
+"transfer_sparse, transfer_sync, transfer_in_place, transfer_sudo, transfer_sudo_password,\n"
+"transfer_exclude and transfer_update are passed on if given.\n"
 "Raises what the client of virt_utils raises, such as SCPError.");
 
 static PyObject *copy_files_to(PyObject *module, PyObject *args, PyObject *kwargs)

@@ -38,7 +38,7 @@ CHOICES_LOGIN = [("ssh_keepalive",), ("shell_output_limit",)]
 CHOICES_TRANSFER = [("transfer_engine",), ("transfer_verify",), ("transfer_keep_links",),
                     ("transfer_times",), ("transfer_stall_timeout",), ("transfer_parents",),
                     ("transfer_sparse",), ("transfer_sync",), ("transfer_in_place",), ("transfer_sudo",),
-                    ("transfer_sudo_password",)]
+                    ("transfer_sudo_password",), ("transfer_exclude",), ("transfer_update",)]
 
 
 # login

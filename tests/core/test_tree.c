@@ -47,7 +47,7 @@ static int left_in_it(void)
     struct vt_walk walk;
     struct vt_entry e;
     int n = 0;
-    CHECK_RC(vt_walk_begin(&walk, openat(top_fd, "t/in", O_RDONLY | O_DIRECTORY | O_CLOEXEC), false), VT_OK);
+    CHECK_RC(vt_walk_begin(&walk, openat(top_fd, "t/in", O_RDONLY | O_DIRECTORY | O_CLOEXEC), false, NULL), VT_OK);
     while (vt_walk_next(&walk, &e))
         n++;
     vt_walk_end(&walk);

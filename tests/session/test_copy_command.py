@@ -118,6 +118,18 @@ def test_options_reach_the_engine(there, tmp_path):
     assert (there.folder / "f").stat().st_mtime == 1000000000 and os.readlink(there.folder / "link") == "f"
 
 
+def test_less_than_all(there, tmp_path):
+    for name in ("a.o", "b.c", "build"):
+        (tmp_path / "d").mkdir(exist_ok=True)
+        (tmp_path / "d" / name).write_bytes(b"2")
+        os.utime(tmp_path / "d" / name, (1000000000, 1000000000))
+    assert there.run("-q", "-u", "--exclude", "*.o", "--exclude", "/build", tmp_path / "d", there.place()) == 0
+    assert os.listdir(there.folder / "d") == ["b.c"]
+    (there.folder / "d" / "b.c").write_bytes(b"3")
+    assert there.run("-q", "-u", tmp_path / "d", there.place()) == 0
+    assert (there.folder / "d" / "b.c").read_bytes() == b"3" and (there.folder / "d" / "a.o").exists()
+
+
 def test_relative_paths(there, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "-f").write_bytes(b"2")

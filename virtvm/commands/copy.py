@@ -47,6 +47,10 @@ def add(commands):
     copy.add_argument("--verify", action="store_true", help="compare checksums at the end")
     copy.add_argument("--keep-links", action="store_true", help="copy links themselves, not what they lead to")
     copy.add_argument("-p", "--times", action="store_true", help="keep modification times")
+    copy.add_argument("--exclude", metavar="PATTERN", action="append",
+                      help="leave out of folders what has such a name; again for more of them")
+    copy.add_argument("-u", "--update", action="store_true",
+                      help="copy only files that are newer than what is there, or of another size")
     copy.add_argument("-r", "--recursive", action="store_true", help="accepted for scp's sake: folders always are")
     copy.add_argument("--timeout", type=_seconds, default=86400.0, metavar="SECONDS",
                       help="for all of it (default: a day)")
@@ -149,6 +153,7 @@ class _Job:
         self._options = {"ssh_identity_file": args.identity, "ssh_known_hosts": args.known_hosts,
                          "transfer_engine": args.engine, "transfer_verify": args.verify or None,
                          "transfer_keep_links": args.keep_links, "transfer_times": args.times,
+                         "transfer_exclude": args.exclude, "transfer_update": args.update,
                          "transfer_stall_timeout": args.stall_timeout}
         self.display = _display(args.quiet)
         upload = self._target.client is not None
@@ -189,7 +194,8 @@ class _Job:
         paths = [source.path for source in sources]
         timeout = self._args.timeout
         if sources[0].client is None:
-            self.display.expect(_size(paths, self._args.keep_links))
+            if not self._args.exclude and not self._args.update:
+                self.display.expect(_size(paths, self._args.keep_links))
             transfer.copy_files_to(target.host, target.client, target.user, self._password, target.port,
                                    [_local(path) for path in paths], target.path, timeout=timeout, **options)
         elif target.client is not None:

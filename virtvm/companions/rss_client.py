@@ -211,7 +211,7 @@ class FileUploadClient(FileTransferClient):
 
     _direction = "put"
 
-    def upload(self, src_pattern, dst_path, timeout=600, *, stall_timeout=None, progress=None):
+    def upload(self, src_pattern, dst_path, timeout=600, *, stall_timeout=None, progress=None, exclude=()):
         """Copy files and folders to the guest.
 
         src_pattern: path or pattern of local files and folders (str, bytes or PathLike),
@@ -219,7 +219,8 @@ class FileUploadClient(FileTransferClient):
         folders and of what a pattern finds, and an error where it is named.  dst_path: path on
         the guest: a folder to copy into, or the name that the one file or folder gets.
         timeout: seconds for all of it.  stall_timeout: seconds without a byte moving that
-        end it sooner.  progress(name, bytes, total) is called a few times a second, and at
+        end it sooner.  exclude: patterns (bytes) of what is left out of folders, as transfer.scp_to_remote
+        has them.  progress(name, bytes, total) is called a few times a second, and at
         the end; total is None while unknown.
 
         Raises FileTransferError and its kin; after that the connection is closed.
@@ -234,7 +235,7 @@ class FileUploadClient(FileTransferClient):
         if not matches and not self._is_closed():
             raise self._not_found("Pattern %s does not match any files or directories" % src_pattern)
         self._run(self._rss.put, "Sent", progress, tuple(matches), os.fsencode(dst_path),
-                  stall=float(stall_timeout or 0), timeout=timeout)
+                  stall=float(stall_timeout or 0), timeout=timeout, exclude=tuple(exclude))
 
     def _is_closed(self):
         return self._rss.closed

@@ -65,18 +65,24 @@ def _check_client(client):
 
 
 def _rss(direction, address, port, src, dst, verbose, timeout, transfer_stall_timeout=None, progress=None,
-         **unused):
+         transfer_exclude=None, transfer_update=None, **unused):
     """A transfer by the remote shell server of a Windows guest: it has neither users nor
     keys, times nor links, so options of these mean nothing."""
     import logging
     from time import monotonic
     from virtvm.companions import rss_client
+    exclude = _patterns(transfer_exclude)
+    if _is_yes("transfer_update", transfer_update):
+        raise rss_client.FileTransferError("transfer_update: this protocol tells no times")
+    if exclude and direction == "download":
+        raise rss_client.FileTransferError("transfer_exclude: by this protocol a server sends all of a folder")
+    keywords = {"exclude": exclude} if exclude else {}
     end = monotonic() + timeout
     make = rss_client.FileUploadClient if direction == "upload" else rss_client.FileDownloadClient
     with make(address, port, logging.debug if verbose else None, min(timeout, _LOGIN_TIMEOUT)) as client:
         getattr(client, direction)(src, dst, end - monotonic(),
                                    stall_timeout=float(transfer_stall_timeout or 0),
-                                   progress=progress)
+                                   progress=progress, **keywords)
 
 
 def scp_to_remote(host, port, username, password, local_path, remote_path, log_filename=None,
@@ -92,7 +98,9 @@ def scp_to_remote(host, port, username, password, local_path, remote_path, log_f
     transfer_parents: make the folders that the target is to be in; transfer_sparse: send no
     holes, and write no zeros; transfer_sync: have each file on the disk before it gets its
     name; transfer_in_place: write into files that are there, instead of replacing them;
-    transfer_sudo: be root there by sudo; transfer_sudo_password: what sudo asks for, if it is not the
+    transfer_exclude: patterns of what is left out of folders (list, or one str with blanks
+    between them); transfer_update: copy only files that are newer than what is there, or of another
+    size; transfer_sudo: be root there by sudo; transfer_sudo_password: what sudo asks for, if it is not the
     login's password; transfer_stall_timeout: seconds without a byte that end it; progress: a function of a
     file's name, the bytes moved so far, and all that are known to come (str, int, int),
     called a few times a second and at the end; what it raises ends the transfer.  The
@@ -125,8 +133,10 @@ def scp_between_remotes(src, dst, port, s_passwd, d_passwd, s_name, d_name, s_pa
     s_passwd, d_passwd, keywords = hidden(s_passwd), hidden(d_passwd), hidden_items(keywords)
     end = monotonic() + timeout
     with scratch.Folder("virtvm-between-") as folder:
+        # Its times count, not those of the copy in between.
+        times = {"transfer_times": "yes"} if keywords.get("transfer_update") else {}
         scp_from_remote(src, port, s_name, s_passwd, s_path, folder, log_filename, timeout,
-                        **keywords)
+                        **{**keywords, **times})
         if s_path.rstrip("/").rpartition("/")[2] in (".", ".."):
             names = ["."]               # the contents of a folder, which may be none
         else:
@@ -288,7 +298,8 @@ class _Transfer:
                  ssh_identity_file=None, ssh_identity_passphrase=None, ssh_known_hosts=None, ssh_auth=None,
                  transfer_sync=None, transfer_sparse=None, transfer_parents=None, transfer_in_place=None,
                  transfer_sudo=None, transfer_sudo_password=None, transfer_engine=None, transfer_verify=None,
-                 transfer_keep_links=None, transfer_times=None, transfer_stall_timeout=None, progress=None, options=None):
+                 transfer_keep_links=None, transfer_times=None, transfer_exclude=None, transfer_update=None,
+                 transfer_stall_timeout=None, progress=None, options=None):
         if transfer_engine not in (None, "", "sftp", "scp"):
             raise SCPError("Unknown transfer engine: %r" % transfer_engine, "")
         self._direction, self._log_filename, self._verbose = direction, log_filename, verbose
@@ -306,6 +317,7 @@ class _Transfer:
             "parents": _is_yes("transfer_parents", transfer_parents),
             "in_place": _is_yes("transfer_in_place", transfer_in_place),
             "sudo": _is_yes("transfer_sudo", transfer_sudo),
+            "exclude": _patterns(transfer_exclude), "update": _is_yes("transfer_update", transfer_update),
             "sudo_password": hidden(transfer_sudo_password) or None}
         self._parents = self._options["parents"]
         self._options.update(options or {})
@@ -377,6 +389,22 @@ class _Transfer:
         exc.filename, exc.bytes, exc.left = name or None, getattr(e, "bytes", 0), left
         return diagnosed(exc, stage=e.stage, methods=e.methods, detail=detail, said=e.said,
                          denied=True if e.code == "denied" else None, **self._where)
+
+
+def _patterns(value):
+    """The patterns (tuple of bytes) that a param's text, or a list, has; SCPError for what is none."""
+    if not isinstance(value, (list, tuple)):
+        import shlex
+        try:
+            value = shlex.split(str(value or ""))
+        except ValueError as e:
+            signals.let_out(e)
+            raise SCPError("transfer_exclude has a quote without an end: %r" % value, "") from None
+    patterns = tuple(os.fsencode(pattern) for pattern in value)
+    for pattern in patterns:
+        if not pattern.strip(b"/") or b"\0" in pattern:
+            raise SCPError("transfer_exclude has a pattern that is none: %r" % os.fsdecode(pattern), "")
+    return patterns
 
 
 _YES = {"yes", "on", "true", "1"}

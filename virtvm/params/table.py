@@ -313,6 +313,9 @@ GROUPS = (
         _yes("transfer_sudo", "Be root on the guest, by sudo.", "login qemu", ours=True),
         _p("transfer_sudo_password", "What sudo asks for, where that is not the login's password.", "login qemu",
            ours=True, example="secret"),
+        _p("transfer_exclude", "Patterns of what is left out of folders that are copied.", "login", ours=True,
+           example=".git *.o /build"),
+        _yes("transfer_update", "Copy only files that are newer or of another size.", "login", ours=True),
     )),
     ("Read by tests", (
         _p("boot_timeout", "How long a guest may take to boot.", TESTS, default="360", ours=True,

@@ -16,6 +16,7 @@
 #include "base/err.h"
 #include "base/io.h"
 #include "transfer/clean_up.h"
+#include "transfer/exclude.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -28,6 +29,7 @@ enum vt_rss_doing { VT_RSS_CONNECTING, VT_RSS_GREETING, VT_RSS_SENDING, VT_RSS_R
 struct vt_rss_options {
     double stall;                   /* seconds without a byte moving: VT_TIMEOUT; 0: no bound */
     uint64_t bytes_max;             /* of a download's files; 0: no bound but the disk's */
+    struct vt_exclude exclude;      /* of an upload */
     uint64_t entries_max;           /* files and folders of a download; 0: no bound */
     /* Both are called without any lock, and stop it with VT_INTR by nonzero.  May be NULL. */
     int (*file)(void *ctx, const char *path);           /* a file begins; its local path */

@@ -130,7 +130,7 @@ static void send_folder(struct put *p, int fd)
     size_t top_len = p->path.len;
     int depth = 1;                  /* folders that the server is in */
     begin_folder(p);
-    if (vt_walk_begin(&p->walk, fd, true) != VT_OK) {
+    if (vt_walk_begin(&p->walk, fd, true, &p->c->o->exclude) != VT_OK) {
         vt_rss_fail_at(p->c, errno, p->path.data);
         return;
     }

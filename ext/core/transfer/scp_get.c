@@ -53,7 +53,7 @@ static void run(struct vt_scp_get *g)
 {
     struct vt_script command;
     vt_script_init(&command);
-    vt_script_addf(&command, "exec scp -r %s-f --", g->j.o->keep_times ? "-p " : "");
+    vt_script_addf(&command, "exec scp -r %s-f --", g->j.o->keep_times || g->j.o->update ? "-p " : "");
     for (g->end = g->at; g->end < g->n && command.text.len < COMMAND_MAX && !is_repeated(g, g->end); g->end++) {
         vt_script_add(&command, " ");
         vt_script_word(&command, g->sources[g->end].path);

@@ -71,6 +71,8 @@ enum vt_rc vt_scp_drop(struct vt_scp_get *g, enum vt_rc rc) VT_MUST_CHECK;
 /* The name here of what comes ("": the target itself), and where it is there.  False: it
  * must not come; the server is told. */
 bool vt_scp_take_name(struct vt_scp_get *g, bool is_folder, char **name, char **remote);
+/* Whether what has that path there, below the source that comes, is left out. */
+bool vt_scp_is_excluded(const struct vt_scp_get *g, const char *remote, bool is_folder);
 /* Tells the server that it was not taken. */
 void vt_scp_refuse(struct vt_scp_get *g, const char *text);
 /* Runs a script; out: what it printed, for the caller to free.  False: it failed. */

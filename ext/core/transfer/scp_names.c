@@ -105,6 +105,16 @@ static const struct vt_scp_source *find_source(struct vt_scp_get *g, bool is_fol
     return NULL;
 }
 
+bool vt_scp_is_excluded(const struct vt_scp_get *g, const char *remote, bool is_folder)
+{
+    const char *source = g->depth > 0 ? g->level[1].remote : "";
+    size_t n = strlen(source);
+    while (n > 0 && source[n - 1] == '/')
+        n--;
+    return g->depth > 0 && strncmp(remote, source, n) == 0 && remote[n] == '/'
+        && vt_is_excluded(&g->j.o->exclude, remote + n + strspn(remote + n, "/"), is_folder);
+}
+
 /* The name here of what comes ("": the target itself), and where it is there.  False: it
  * must not come; the server is told. */
 bool vt_scp_take_name(struct vt_scp_get *g, bool is_folder, char **name, char **remote)
@@ -121,6 +131,10 @@ bool vt_scp_take_name(struct vt_scp_get *g, bool is_folder, char **name, char **
     if (g->j.s.rc != VT_OK || *name == NULL)
         return false;
     struct vt_span span = {(const unsigned char *)*name, strlen(*name)};
+    if (g->depth > 0 && vt_name_is_safe(span) && vt_scp_is_excluded(g, *remote, is_folder)) {
+        vt_scp_refuse(g, "left out");
+        return false;
+    }
     if ((g->depth == 0 && span.n == 0 && is_folder) || vt_name_is_safe(span))
         return true;
     vt_job_fail(&g->j, *remote, 0, VT_PROTO, 0, "the server names a file that could lie elsewhere");

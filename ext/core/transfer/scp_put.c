@@ -211,7 +211,7 @@ static void walk(struct vt_scp_put *p, const char *source)
 {
     struct vt_entry entry;
     int fd = open(source, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0 || vt_walk_begin(&p->walk, fd, !p->j.o->keep_links) != VT_OK) {
+    if (fd < 0 || vt_walk_begin(&p->walk, fd, !p->j.o->keep_links, &p->j.o->exclude) != VT_OK) {
         vt_job_fail(&p->j, source, 0, VT_IO, errno, strerror(errno));
         return;
     }
@@ -416,6 +416,8 @@ enum vt_rc vt_scp_put(struct vt_ssh *ssh, const char *const *sources, size_t n, 
     p->before = vt_plan_before(sources, sizeof *sources, n);
     if (p->before == NULL)
         vt_sftp_stop(&p->j.s, VT_NOMEM, 0, NULL);
+    else if (o->update)
+        vt_sftp_stop(&p->j.s, VT_UNSUPPORTED, 0, "scp cannot tell what is there and as new: that takes SFTP");
     if (p->j.s.rc == VT_OK && o->sudo)
         (void)!vt_sudo_begin(&p->j.s, false);
     put_all(p, target);

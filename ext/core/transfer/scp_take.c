@@ -175,6 +175,13 @@ static void failed_here(struct vt_scp_get *g, struct vt_scp_file *f, int sys)
     f->failed = true;
 }
 
+/* With transfer_update: what is here already stays. */
+static bool is_as_new(const struct vt_scp_get *g, const struct vt_scp_file *f, const char *name)
+{
+    bool may = g->j.o->update && f->times.are_known && !(g->depth == 0 && g->into.is_special);
+    return may && vt_sink_is_as_new(fd_at(g, g->depth), name, f->size, f->times.mtime);
+}
+
 static void begin_file(struct vt_scp_get *g)
 {
     struct vt_scp_file *f = &g->file;
@@ -186,6 +193,9 @@ static void begin_file(struct vt_scp_get *g)
     if (ok && g->depth == 0 && g->into.name != NULL && vt_plan_is_folder(g->target)) {
         vt_job_fail(&g->j, f->remote, 0, VT_INVALID, 0, "the target folder is not there");
         vt_scp_refuse(g, "no such folder");
+        ok = false;
+    } else if (ok && is_as_new(g, f, name)) {
+        vt_scp_refuse(g, "here already");
         ok = false;
     } else if (ok && !vt_sink_begin(&f->sink, fd_at(g, g->depth), name, how, f->mode & ~g->mask)) {
         failed_here(g, f, errno);
@@ -339,6 +349,8 @@ static void take_complaint(struct vt_scp_get *g, char *said)
     if (why != NULL)
         *why = '\0';
     const char *name = why != NULL ? said : g->end > 0 ? g->sources[g->end - 1].path : "";
+    if (vt_scp_is_excluded(g, name, false))
+        return;                     /* nobody wanted it; whether it is a folder nobody knows */
     const char *words = why != NULL ? why + 2 : said;
     vt_show(words, strlen(words), shown, sizeof shown);
     snprintf(text, sizeof text, "the server said: %s", shown);

@@ -285,6 +285,14 @@ static void on_link_read(void *ctx, const struct vt_sftp_op *op, const struct vt
     vt_download_settle(d);
 }
 
+/* With transfer_update: what is here already stays. */
+static bool is_as_new(const struct vt_download *d)
+{
+    const uint32_t needed = VT_ATTR_SIZE | VT_ATTR_TIMES;
+    return d->g->j.o->update && !d->is_link && !d->g->into.is_special && (d->attrs.flags & needed) == needed
+        && vt_sink_is_as_new(place_of(d), d->name, d->attrs.size, d->attrs.mtime);
+}
+
 static void ask_holes(struct vt_download *d)
 {
     struct vt_sftp_get *g = d->g;
@@ -311,6 +319,11 @@ void vt_download_begin(struct vt_download *d)
         return;
     }
     d->uses_folder = d->folder != NULL;
+    if (is_as_new(d)) {
+        d->g->j.total -= d->attrs.size;
+        vt_download_free(d);
+        return;
+    }
     ask_holes(d);
     if (d->is_link) {
         vt_sftp_ask(s, VT_FXP_READLINK, d->remote, on_link_read, d);

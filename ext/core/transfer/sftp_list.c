@@ -214,6 +214,21 @@ static void add_folder(struct vt_folder *parent, const char *name, char *real, c
 
 /* ---- entries ---- */
 
+/* Whether the folder's entry is left out, by its path below the source. */
+static bool is_excluded(struct vt_folder *f, const char *name, bool is_folder)
+{
+    const struct vt_exclude *x = &f->g->j.o->exclude;
+    char *path = x->n > 0 ? vt_job_copy(&f->g->j, name) : NULL;
+    for (const struct vt_folder *in = f; in->parent != NULL && path != NULL; in = in->parent) {
+        char *longer = vt_job_join(&f->g->j, in->name, path);
+        free(path);
+        path = longer;
+    }
+    bool is = path != NULL && vt_is_excluded(x, path, is_folder);
+    free(path);
+    return is;
+}
+
 static void on_link_real(void *ctx, const struct vt_sftp_op *op, const struct vt_sftp_reply *r)
 {
     struct vt_download *d = ctx;
@@ -241,7 +256,9 @@ static void on_link_known(void *ctx, const struct vt_sftp_op *op, const struct v
         return;
     }
     d->attrs = vt_take_attrs(&c);
-    if (S_ISDIR(d->attrs.mode)) {
+    if (S_ISDIR(d->attrs.mode) && is_excluded(d->folder, d->name, true)) {
+        vt_download_free(d);
+    } else if (S_ISDIR(d->attrs.mode)) {
         d->g->asking++;
         vt_sftp_ask(&d->g->j.s, VT_FXP_REALPATH, d->remote, on_link_real, d);
     } else if (S_ISREG(d->attrs.mode)) {
@@ -286,6 +303,8 @@ static void take_entry(struct vt_folder *f, struct vt_span span, const struct vt
     }
     memcpy(name, span.p, span.n);
     name[span.n] = '\0';
+    if (is_excluded(f, name, has_mode && S_ISDIR(a->mode)))
+        return;
     if (has_mode && S_ISDIR(a->mode))
         add_folder(f, name, NULL, a);
     else if (has_mode && !S_ISREG(a->mode) && !S_ISLNK(a->mode))

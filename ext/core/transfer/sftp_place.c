@@ -116,17 +116,21 @@ static void on_old(void *ctx, const struct vt_sftp_op *op, const struct vt_sftp_
         if (u->final != NULL && u->old.flags & VT_ATTR_MODE && S_ISDIR(u->old.mode))
             vt_upload_failed(u, VT_INVALID, 0, "a folder is in the way");
     }
-    vt_upload_settle(u);
+    if (u->state == VT_UP_COMPARING)
+        vt_upload_compared(u);
+    else
+        vt_upload_settle(u);
 }
 
 /* Asked before OPEN, so that it is known without another round trip. */
-void vt_upload_ask_old(struct vt_upload *u)
+bool vt_upload_ask_old(struct vt_upload *u)
 {
     bool in_place = u->is_direct && !u->p->target_is_special;
     if (u->final == NULL && !in_place)
-        return;
+        return false;
     u->pending++;
     vt_sftp_ask(&u->p->j.s, in_place ? VT_FXP_STAT : VT_FXP_LSTAT, in_place ? u->path : u->final, on_old, u);
+    return true;
 }
 
 /* ---- names ---- */
@@ -308,7 +312,7 @@ static void on_aside_cleaned(void *ctx, const struct vt_sftp_op *op, const struc
 
 static bool is_temporary(const struct vt_upload *u)
 {
-    return u->final != NULL && u->path != NULL && !u->is_direct;
+    return u->final != NULL && u->path != NULL && !u->is_direct && u->state != VT_UP_COMPARING;
 }
 
 static void answer_all(struct vt_sftp_put *p)

@@ -70,7 +70,7 @@ static void begin_link(struct vt_sftp_put *p, int folder_fd, const char *name, c
         return;
     u->is_link = true;
     vt_upload_is(u, VT_UP_OPENING);
-    vt_upload_ask_old(u);
+    (void)vt_upload_ask_old(u);
     struct vt_packet packet = vt_sftp_begin(&p->j.s, VT_FXP_SYMLINK, on_linked, u, 0, 0);
     vt_packet_text(&packet, to);
     vt_packet_text(&packet, u->path);
@@ -164,7 +164,7 @@ static void touch_parent(struct vt_sftp_put *p, const char *path)
 static void begin_folder(struct vt_sftp_put *p, const char *source, const struct stat *st, const char *dest, bool is_new)
 {
     int fd = open(source, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0 || vt_walk_begin(&p->walk, fd, !p->j.o->keep_links) != VT_OK) {
+    if (fd < 0 || vt_walk_begin(&p->walk, fd, !p->j.o->keep_links, &p->j.o->exclude) != VT_OK) {
         vt_job_fail(&p->j, source, 0, VT_IO, errno, strerror(errno));
         return;
     }

@@ -13,6 +13,7 @@ struct vt_sftp_put;
 
 /* How far a file is; docs/internals/transfers.rst draws it.  Set by vt_upload_is alone. */
 enum vt_upload_state {
+    VT_UP_COMPARING,                /* what has its name is asked: perhaps it is as new */
     VT_UP_OPENING,                  /* its OPEN, or its SYMLINK, is asked */
     VT_UP_SENDING,                  /* it is open: bytes are on their way */
     VT_UP_CLOSING,                  /* all is sent: mode, size and CLOSE are asked */
@@ -139,6 +140,8 @@ void vt_put_free_folders(struct vt_sftp_put *p);
 /* ---- sftp_send.c: from OPEN to CLOSE ---- */
 
 void vt_upload_begin(struct vt_upload *u);
+/* What has its name is known, with transfer_update: sends it, or not. */
+void vt_upload_compared(struct vt_upload *u);
 void vt_upload_send(struct vt_sftp_put *p);
 
 /* The second connection: bytes that it has moved; whether only its part is missing; waiting. */
@@ -156,8 +159,8 @@ void vt_upload_is(struct vt_upload *u, enum vt_upload_state state);
 void vt_upload_refused(struct vt_upload *u, const struct vt_sftp_reply *r);
 void vt_upload_failed(struct vt_upload *u, enum vt_rc rc, int sys, const char *text);
 
-/* Asks what has the final name. */
-void vt_upload_ask_old(struct vt_upload *u);
+/* Asks what has the final name, unless nothing can; returns whether it did. */
+bool vt_upload_ask_old(struct vt_upload *u);
 /* Once all is answered after CLOSE: on to its name, or away with it. */
 void vt_upload_settle(struct vt_upload *u);
 void vt_upload_give_up(struct vt_upload *u);

@@ -398,7 +398,7 @@ static void on_opened(void *ctx, const struct vt_sftp_op *op, const struct vt_sf
 }
 
 /* What has a temporary name is nobody else's to read: what it replaces may have been secret. */
-void vt_upload_begin(struct vt_upload *u)
+static void ask_open(struct vt_upload *u)
 {
     struct vt_sftp *s = &u->p->j.s;
     int asked = u->p->j.o->mode;
@@ -406,11 +406,36 @@ void vt_upload_begin(struct vt_upload *u)
     mode_t mode = u->final != NULL && !u->is_direct ? 0600 : own | 0200;
     struct vt_attrs a = {.flags = VT_ATTR_MODE, .mode = mode};
     vt_upload_is(u, VT_UP_OPENING);
-    vt_upload_ask_old(u);
     struct vt_packet p = vt_sftp_begin(s, VT_FXP_OPEN, on_opened, u, 0, 0);
     vt_packet_text(&p, u->path);
     vt_packet_u32(&p, VT_FXF_WRITE | (u->is_direct ? u->direct_flags : VT_FXF_CREAT | VT_FXF_EXCL));
     vt_packet_attrs(&p, &a);
     vt_sftp_end(s, &p);
     u->pending++;
+}
+
+/* Elsewhere OPEN follows at once, without waiting for what has the name. */
+void vt_upload_begin(struct vt_upload *u)
+{
+    vt_upload_is(u, VT_UP_COMPARING);
+    bool asks = vt_upload_ask_old(u);
+    if (!asks || !u->p->j.o->update)
+        ask_open(u);
+}
+
+static bool is_as_new(const struct vt_upload *u)
+{
+    const uint32_t needed = VT_ATTR_SIZE | VT_ATTR_TIMES | VT_ATTR_MODE;
+    return u->is_old && (u->old.flags & needed) == needed && S_ISREG(u->old.mode) && u->src.is_sized
+        && u->old.size == (uint64_t)u->src.st.st_size && u->old.mtime >= u->src.st.st_mtime;
+}
+
+void vt_upload_compared(struct vt_upload *u)
+{
+    if (!u->failed && !is_as_new(u)) {
+        ask_open(u);
+        return;
+    }
+    u->p->j.total -= (uint64_t)u->src.st.st_size;
+    vt_upload_free(u);
 }

@@ -133,3 +133,10 @@ bool vt_sink_abort(struct vt_sink *k, int folder)
     k->state = VT_SINK_NONE;
     return k->is_direct || unlinkat(folder, vt_sink_made(k), 0) == 0 || errno == ENOENT;
 }
+
+bool vt_sink_is_as_new(int folder, const char *name, uint64_t size, int64_t mtime)
+{
+    struct stat st;
+    return size > 0 && fstatat(folder, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode)
+        && (uint64_t)st.st_size == size && st.st_mtime >= mtime;
+}

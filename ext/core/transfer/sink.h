@@ -63,4 +63,8 @@ const char *vt_sink_made(const struct vt_sink *k);
 /* The process's file mode creation mask, without changing it. */
 mode_t vt_mask(void);
 
+/* Whether a file of that name in the folder has that size, and is as new.  None is that is said to be
+ * empty: those of the kernel are not. */
+bool vt_sink_is_as_new(int folder, const char *name, uint64_t size, int64_t mtime);
+
 #endif

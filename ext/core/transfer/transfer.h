@@ -16,6 +16,7 @@
 #define VT_TRANSFER_H
 
 #include "transfer/clean_up.h"
+#include "transfer/exclude.h"
 #include "transport/ssh.h"
 
 #include <stdint.h>
@@ -35,6 +36,8 @@ struct vt_transfer_options {
     bool in_place;                  /* uploads: write into what is there, for what can't be replaced */
     bool is_name;                   /* uploads: the target is a file's name, no folder to go into */
     int mode, uid, gid;             /* uploads: what files get, whatever they replace; -1: as usual */
+    struct vt_exclude exclude;      /* what is left out of folders; what is named is copied */
+    bool update;                    /* only files that are newer, or of another size; not by SCP upwards */
     bool sudo;                      /* the server's side as root */
     const char *sudo_password;      /* if sudo asks for one; NULL: none */
     bool keep_links;                /* symbolic links as such; else what they lead to */

@@ -9,6 +9,7 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+#define LEFT_OUT (-1)               /* beside errno's values */
 #define FOLDER_FLAGS (O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
 
 /* ---- names ---- */
@@ -239,8 +240,9 @@ static void leave(struct vt_walk *walk)
     closedir(walk->level[--walk->depth].dir);
 }
 
-enum vt_rc vt_walk_begin(struct vt_walk *walk, int fd, bool follow)
+enum vt_rc vt_walk_begin(struct vt_walk *walk, int fd, bool follow, const struct vt_exclude *exclude)
 {
+    walk->exclude = exclude;
     walk->depth = 0;
     walk->follow = follow;
     walk->path_len = 0;
@@ -261,6 +263,11 @@ static bool is_loop(const struct vt_walk *walk, const struct stat *st)
         if (walk->level[i].dev == st->st_dev && walk->level[i].ino == st->st_ino)
             return true;
     return false;
+}
+
+static bool is_excluded(const struct vt_walk *walk, bool is_folder)
+{
+    return walk->exclude != NULL && vt_is_excluded(walk->exclude, walk->path, is_folder);
 }
 
 /* Looks at the entry and, if it is a folder, opens it: what follows is in it.  A file needs no
@@ -284,6 +291,8 @@ static int look(struct vt_walk *walk, struct vt_entry *e, unsigned char type)
     }
     if (!S_ISDIR(e->st.st_mode))
         return EMEDIUMTYPE;
+    if (is_excluded(walk, true))
+        return LEFT_OUT;
     if (is_loop(walk, &e->st))
         return ELOOP;
     if (walk->depth == VT_TREE_DEPTH)
@@ -337,7 +346,10 @@ bool vt_walk_next(struct vt_walk *walk, struct vt_entry *entry)
         if (is_dots(d->d_name))
             continue;
         *entry = (struct vt_entry){.path = walk->path, .name = d->d_name, .folder_fd = dirfd(dir)};
-        entry->sys = set_path(walk, d->d_name) ? look(walk, entry, d->d_type) : ENAMETOOLONG;
+        bool fits = set_path(walk, d->d_name);
+        entry->sys = !fits ? ENAMETOOLONG : is_excluded(walk, false) ? LEFT_OUT : look(walk, entry, d->d_type);
+        if (entry->sys == LEFT_OUT)
+            continue;
         if (entry->sys != 0)
             entry->kind = VT_ENTRY_FAILED;
         return true;

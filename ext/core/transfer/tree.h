@@ -8,6 +8,7 @@
 
 #include "base/err.h"
 #include "base/io.h"
+#include "transfer/exclude.h"
 
 #include <dirent.h>
 #include <stdbool.h>
@@ -71,12 +72,13 @@ struct vt_walk {
     struct { DIR *dir; dev_t dev; ino_t ino; size_t path_len; } level[VT_TREE_DEPTH];
     int depth;                      /* levels open */
     bool follow;
+    const struct vt_exclude *exclude;   /* borrowed; NULL: nothing is left out */
     char path[4096];
     size_t path_len;
 };
 
-/* Takes fd over.  VT_IO with errno kept. */
-enum vt_rc vt_walk_begin(struct vt_walk *walk, int fd, bool follow) VT_MUST_CHECK;
+/* Takes fd over.  What is excluded is not even looked at.  VT_IO with errno kept. */
+enum vt_rc vt_walk_begin(struct vt_walk *walk, int fd, bool follow, const struct vt_exclude *exclude) VT_MUST_CHECK;
 /* The next entry, a folder before what is in it; false after the last. */
 bool vt_walk_next(struct vt_walk *walk, struct vt_entry *entry);
 void vt_walk_end(struct vt_walk *walk);         /* accepts zeroed */
