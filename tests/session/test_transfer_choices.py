@@ -258,3 +258,24 @@ def test_between_two_hosts(sshd, folder):
         transfer_update="yes")
     assert (folder / "to" / "d" / "b.c").read_text() == "b.d"
     assert "a.o" not in names(folder / "to" / "d")
+
+
+# ---- holes ----
+
+def test_holes_by_scp(new_own_sshd, folder, tmp_path):
+    """Down they are made of zeros; up the protocol fills them: refused, file by file."""
+    host = Host(new_own_sshd(""), folder, "scp")
+    for path in (folder / "d" / "holes", tmp_path / "d" / "holes"):
+        with open(write(path, "x" * 5000), "r+b") as f:
+            f.truncate(8 << 20)
+            f.seek(6 << 20)
+            f.write(b"y" * 5000)
+        write(path.parent / "whole", "x" * 100000)
+    host.get(folder / "d" / "holes", tmp_path / "back", transfer_sparse="yes", transfer_verify="yes")
+    assert (tmp_path / "back").stat().st_blocks * 512 < 1 << 20
+    assert (tmp_path / "back").read_bytes() == (folder / "d" / "holes").read_bytes()
+    with pytest.raises(SCPTransferFailedError, match="takes SFTP"):
+        host.put(tmp_path / "d", folder / "there", transfer_sparse="yes")
+    assert names(folder / "there") == ["whole"]
+    host.put(tmp_path / "d", folder / "filled")
+    assert (folder / "filled" / "holes").read_bytes() == (tmp_path / "back").read_bytes()

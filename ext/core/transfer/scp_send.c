@@ -227,6 +227,16 @@ static bool slurp(struct vt_source *src, uint64_t *size)
     return out >= 0;
 }
 
+/* The protocol has no holes: what is asked for and can't be is no matter of chance. */
+static bool has_unwanted_holes(const struct vt_scp_put *p, const struct vt_source *src)
+{
+    if (!p->j.o->sparse || !src->is_sized)
+        return false;
+    off_t hole = lseek(src->fd, 0, SEEK_HOLE);
+    (void)lseek(src->fd, 0, SEEK_SET);
+    return hole >= 0 && hole < src->st.st_size;
+}
+
 /* The mode for the server's scp.  What has a temporary name is nobody else's to read: what it
  * replaces may have been secret.  What is made under its name gets its mode at once, but for bits
  * that the protocol does not give; one that is there keeps its own, unless another is asked for. */
@@ -244,8 +254,10 @@ void vt_scp_put_file(struct vt_scp_put *p, struct vt_source *src, const char *pa
     struct vt_scp_item *item = vt_scp_item_new(p, VT_SCP_A_FILE, path, final, shown);
     uint64_t size = (uint64_t)src->st.st_size;
     char *name = vt_path_name(path);
-    bool ok = src->is_sized || slurp(src, &size);
-    if (!ok)
+    bool holes = has_unwanted_holes(p, src), ok = !holes && (src->is_sized || slurp(src, &size));
+    if (holes)
+        vt_job_fail(&p->j, shown, 0, VT_UNSUPPORTED, 0, "scp cannot leave out this file's holes: that takes SFTP");
+    else if (!ok)
         vt_job_fail(&p->j, shown, 0, VT_IO, errno, strerror(errno));
     p->j.total += size;
     if (!ok || item == NULL || name == NULL || p->j.s.rc != VT_OK) {
