@@ -5,6 +5,7 @@
 #include <string.h>
 
 #define IS_ROOT 3                   /* exit codes of the commands below */
+#define WAS_READ 5
 #define NOT_ASKED 7
 #define NO_SERVER 9
 #define BAD_MESSAGE 11              /* OpenSSH's sftp-server, of what is no packet */
@@ -24,10 +25,11 @@
 
 /* What sudo did not read is the next program's to read: some ask for nothing where -n is refused
  * all the same (a group that is trusted, a fingerprint, a key).  A shell would run a password.  So a
- * line follows it that has to be the first one then.  Packets for an sftp-server begin with a
+ * line follows it that has to be the first one then; none follows when it is tried, since a sudo that
+ * refuses the password would take that for another one, and count it.  Packets for an sftp-server begin with a
  * length: the letters of a password are far too large a one, and it ends. */
 #define READ_IT "virtvm-the-password-was-read"
-#define GUARDED_SH "sh -c 'IFS= read -r l; case $l in " READ_IT ") exec sh \"$@\";; esac; exit 7' sh"
+#define GUARDED_SH "sh -c 'IFS= read -r l; case $l in " READ_IT ") exec sh \"$@\";; \"\") exit 5;; esac; exit 7' sh"
 
 static const char *const sftp_commands[] = {
     [VT_SUDO_ROOT] = SFTP_SERVER(""), [VT_SUDO_FREE] = SFTP_SERVER(FREE), [VT_SUDO_ASKED] = SFTP_SERVER(ASKED),
@@ -81,8 +83,8 @@ void vt_sudo_wrap(const struct vt_sftp *s, struct vt_script *x)
 /* ---- finding out ---- */
 
 /* The exit code of a command that is given the password, if one is needed, and then the end of its
- * input.  A few bytes more for an sftp-server: no packet after a password, too long a one after none. */
-static int try(struct vt_sftp *s, const char *command, bool is_sh, struct vt_buf *said)
+ * input. */
+static int try(struct vt_sftp *s, const char *command, struct vt_buf *said)
 {
     struct vt_buf input, out;
     struct vt_err e = {0};
@@ -90,9 +92,7 @@ static int try(struct vt_sftp *s, const char *command, bool is_sh, struct vt_buf
     vt_buf_init(&out, 64 * 1024);
     vt_buf_clear(said);
     struct vt_ssh_exec x = {.command = command, .out = &out, .err = said, .status = -1};
-    enum vt_rc rc = vt_sudo_add_password(s, is_sh, &input);
-    if (rc == VT_OK && input.len > 0 && !is_sh)
-        rc = vt_buf_add(&input, "\0\0\0", 4);
+    enum vt_rc rc = vt_sudo_add_password(s, false, &input);
     x.input = input.data;
     x.input_len = input.len;
     if (rc == VT_OK)
@@ -122,20 +122,22 @@ static void refused(struct vt_sftp *s, const struct vt_buf *said, int status)
 
 static bool is_root(struct vt_sftp *s, struct vt_buf *said)
 {
-    return try(s, "exec sh -c 'if [ \"$(id -u)\" = 0 ]; then exit 3; fi'", true, said) == IS_ROOT;
+    return try(s, "exec sh -c 'if [ \"$(id -u)\" = 0 ]; then exit 3; fi'", said) == IS_ROOT;
 }
 
 /* One way to be root, tried with the program that is to be run. */
 static int try_as(struct vt_sftp *s, enum vt_sudo how, bool sftp, struct vt_buf *said)
 {
     s->sudo = how;
-    return try(s, sftp ? sftp_commands[how] : sh_commands[how], !sftp, said);
+    return try(s, sftp ? sftp_commands[how] : sh_commands[how], said);
 }
 
 /* With the password; or without, where sudo turns out to let us in and never to have asked. */
 static int try_password(struct vt_sftp *s, bool sftp, struct vt_buf *said)
 {
     int status = try_as(s, VT_SUDO_ASKED, sftp, said);
+    if (!sftp && status == WAS_READ)
+        return 0;
     if (s->rc == VT_OK && status == (sftp ? BAD_MESSAGE : NOT_ASKED))
         status = try_as(s, VT_SUDO_UNASKED, sftp, said);
     return status;
