@@ -196,6 +196,24 @@ def test_nothing_moves_the_second_time(host, tmp_path):
         assert state(target) == before and seen[-1][1] == 0
 
 
+def test_clock_that_is_ahead(host, tmp_path):
+    """What was copied has the source's time, so that a later one is newer."""
+    for copy, source, target in copies(host, tmp_path):
+        at(write(source, "from"), 1000)
+        copy(source, target, transfer_update="yes")
+        at(write(source, "more"), 1001)
+        copy(source, target, transfer_update="yes")
+        assert target.read_text() == "more" and target.stat().st_mtime == 1001
+
+
+def test_contents_are_always_written(host):
+    """They are new whatever the clock says of what is there."""
+    where, keywords = host.access()
+    at(write(host.folder / "f", "old", 0o666), 1 << 31)
+    transfer.write_file(*where, str(host.folder / "f"), "new", transfer_update="yes", **keywords)
+    assert transfer.read_file(*where, str(host.folder / "f"), transfer_update="yes", **keywords) == b"new"
+
+
 def test_one_file(host, tmp_path):
     for copy, source, target in copies(host, tmp_path):
         at(write(source, "from"), 5)
@@ -247,7 +265,7 @@ def test_interrupt_amid_comparing_leaves_nothing(sshd, folder, tmp_path):
 
 
 def test_between_two_hosts(sshd, folder):
-    """On the way the times are kept, so that the first host's count."""
+    """The first host's times count, not those of the copy in between."""
     tree(folder / "d")
     at(folder / "d" / "b.c", 5)
     at(write(folder / "to" / "d" / "b.c", "b.d"), 6)

@@ -100,7 +100,7 @@ def scp_to_remote(host, port, username, password, local_path, remote_path, log_f
     name; transfer_in_place: write into files that are there, instead of replacing them;
     transfer_exclude: patterns of what is left out of folders (list, or one str with blanks
     between them); transfer_update: copy only files that are newer than what is there, or of another
-    size; transfer_sudo: be root there by sudo; transfer_sudo_password: what sudo asks for, if it is not the
+    size, and keep times; transfer_sudo: be root there by sudo; transfer_sudo_password: what sudo asks for, if it is not the
     login's password; transfer_stall_timeout: seconds without a byte that end it; progress: a function of a
     file's name, the bytes moved so far, and all that are known to come (str, int, int),
     called a few times a second and at the end; what it raises ends the transfer.  The
@@ -133,10 +133,8 @@ def scp_between_remotes(src, dst, port, s_passwd, d_passwd, s_name, d_name, s_pa
     s_passwd, d_passwd, keywords = hidden(s_passwd), hidden(d_passwd), hidden_items(keywords)
     end = monotonic() + timeout
     with scratch.Folder("virtvm-between-") as folder:
-        # Its times count, not those of the copy in between.
-        times = {"transfer_times": "yes"} if keywords.get("transfer_update") else {}
         scp_from_remote(src, port, s_name, s_passwd, s_path, folder, log_filename, timeout,
-                        **{**keywords, **times})
+                        **keywords)
         if s_path.rstrip("/").rpartition("/")[2] in (".", ".."):
             names = ["."]               # the contents of a folder, which may be none
         else:
@@ -159,7 +157,7 @@ def write_file(address, client, username, password, port, path, data, *, mode=No
     modes and owners.
     """
     from time import monotonic
-    password, keywords = hidden(password), hidden_items(keywords)
+    password, keywords = hidden(password), _of_one_file(keywords)
     end = monotonic() + timeout
     with _in_memory(data) as source:
         if client == "rss":
@@ -175,7 +173,7 @@ def write_file(address, client, username, password, port, path, data, *, mode=No
 
 def read_file(address, client, username, password, port, path, *, timeout=600, log_filename=None, **keywords):
     """The contents of the file path on the guest (bytes); as write_file."""
-    password, keywords = hidden(password), hidden_items(keywords)
+    password, keywords = hidden(password), _of_one_file(keywords)
     with scratch.Folder("virtvm-read-") as folder:
         target = os.path.join(folder, "file")
         copy_files_from(address, client, username, password, port, _as_name(path, client), target, log_filename,
@@ -184,6 +182,12 @@ def read_file(address, client, username, password, port, path, *, timeout=600, l
             raise SCPTransferFailedError("%s is a folder" % path, "")
         with open(target, "rb") as f:
             return f.read()
+
+
+def _of_one_file(keywords):
+    """Those without what chooses among files: this one is meant, however old it is."""
+    return hidden_items({name: value for name, value in keywords.items()
+                         if name not in ("transfer_exclude", "transfer_update")})
 
 
 def _as_name(path, client):
@@ -309,7 +313,8 @@ class _Transfer:
             "identity_file": ssh_identity_file,
             "passphrase": hidden(ssh_identity_passphrase) or secrets.passphrase(),
             "known_hosts": ssh_known_hosts, "auth": ssh_auth,
-            "times": _is_yes("transfer_times", transfer_times),
+            # Whichever clock was right, the source's time says the next time what is as new.
+            "times": _is_yes("transfer_times", transfer_times) or _is_yes("transfer_update", transfer_update),
             "links": _is_yes("transfer_keep_links", transfer_keep_links),
             "stall": float(transfer_stall_timeout or 0), "engine": transfer_engine or None,
             "verify": _is_yes("transfer_verify", transfer_verify),
