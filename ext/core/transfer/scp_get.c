@@ -33,7 +33,7 @@ static void ended(struct vt_scp_get *g)
     if (!g->anything) {
         vt_scp_complaint(&g->c, "the server has no scp that works", text, sizeof text);
         vt_sftp_stop(&g->j.s, VT_UNSUPPORTED, 0, text);
-    } else if (g->depth > 0 || g->file.is_coming) {
+    } else if (g->depth > 0 || vt_scp_is_coming(&g->file)) {
         vt_scp_complaint(&g->c, "the server's scp ended too early", text, sizeof text);
         vt_sftp_stop(&g->j.s, VT_EOF, 0, text);
     } else if (g->at < g->end && g->j.r->failures == 0) {
@@ -69,7 +69,7 @@ static void run(struct vt_scp_get *g)
             (void)!vt_scp_turn(&g->c);
             take_all(g);
         }
-        if (g->j.s.rc == VT_OK && g->empty_n > 0 && g->depth == 0 && !g->file.is_coming)
+        if (g->j.s.rc == VT_OK && g->empty_n > 0 && g->depth == 0 && !vt_scp_is_coming(&g->file))
             vt_scp_settle_empty(g);
         ended(g);
     }

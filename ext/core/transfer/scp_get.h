@@ -24,15 +24,24 @@ struct vt_scp_level {
     bool exists_already;
 };
 
+/* How far a file is; docs/internals/transfers.rst draws it.  Set by is_now() alone. */
+enum vt_scp_file_state {
+    VT_SCP_NO_FILE,
+    VT_SCP_COMING,                  /* its bytes are */
+    VT_SCP_DRAINING,                /* it failed: what still comes is for nobody */
+    VT_SCP_WHOLE,                   /* all has come: on to its checksum and its name */
+    VT_SCP_LOST,                    /* it failed, and goes */
+};
+
 /* The file that comes, or one that is said to be empty. */
 struct vt_scp_file {
+    enum vt_scp_file_state state;
     struct vt_sink sink;
     int depth;                      /* of the level that it is in */
     char *remote;
     unsigned mode;
     struct vt_scp_times times;
     uint64_t size, got;
-    bool is_coming, failed;
 };
 
 struct vt_scp_get {
@@ -59,6 +68,7 @@ struct vt_scp_get {
 
 /* ---- scp_take.c: what comes ---- */
 
+bool vt_scp_is_coming(const struct vt_scp_file *f);
 void vt_scp_take(struct vt_scp_get *g, enum vt_scp_event event);
 void vt_scp_accept(struct vt_scp_get *g);
 /* Files that are said to be empty get their names, with what is in them if they are not. */

@@ -99,16 +99,18 @@ static bool enter(struct vt_scp_put *p, const char *path, const char *final, con
     char *name = vt_path_name(path);
     bool ok = item != NULL && name != NULL;
     if (ok)
-        item->is_begun = true;
+        vt_scp_item_is(item, VT_SCP_TOLD);
     /* Its own mode comes when all is in it. */
     ok = ok && vt_scp_announce(p, 'D', st, (st->st_mode & 0777) | 0700, 0, name, item);
     free(name);
+    if (ok)
+        vt_scp_item_is(item, VT_SCP_ARRIVED);
     if (ok && needs_mode && (own = vt_scp_item_new(p, VT_SCP_FOLDER_MODE, path, NULL, shown)) != NULL)
         own->mode = st->st_mode & 07777;
     if (ok)
         p->j.r->folders += is_new;
     /* One that was refused, or on its way when all ended, may have been made all the same. */
-    if (item != NULL && final != NULL && item->is_begun)
+    if (item != NULL && final != NULL && item->state != VT_SCP_NEW)
         vt_scp_keep(p, item);
     else
         vt_scp_item_free(item);

@@ -20,14 +20,22 @@ enum vt_scp_kind {
     VT_SCP_A_ROOT,                  /* a new folder's temporary path; final: its name */
 };
 
+/* How far it is; docs/internals/transfers.rst draws it.  Set by vt_scp_item_is alone. */
+enum vt_scp_item_state {
+    VT_SCP_NEW,                     /* the server knows nothing of it */
+    VT_SCP_TOLD,                    /* its scp was told of it, and may have made it */
+    VT_SCP_ARRIVED,                 /* it is there, whole: the shell's work comes */
+    VT_SCP_SPOILED,                 /* it failed, and is to go if anything is there */
+};
+
 struct vt_scp_item {
     struct vt_scp_item *next;
     enum vt_scp_kind kind;
+    enum vt_scp_item_state state;
     char *path, *final, *shown, *to;
     mode_t mode;                    /* in the end */
     bool sets_mode;                 /* scp's protocol has given it another one */
     uint64_t size;
-    bool is_begun, failed;
     struct vt_sha256 hash;          /* of what was sent */
     struct vt_check check;
 };
@@ -80,6 +88,7 @@ void vt_scp_keep_expected(struct vt_scp_put *p);
 struct vt_scp_item *vt_scp_item_new(struct vt_scp_put *p, enum vt_scp_kind kind, const char *path,
                                     const char *final, const char *shown);
 void vt_scp_item_free(struct vt_scp_item *item);
+void vt_scp_item_is(struct vt_scp_item *item, enum vt_scp_item_state state);
 void vt_scp_keep(struct vt_scp_put *p, struct vt_scp_item *item);
 
 /* The kind of a path on the server: d, f, s(pecial), o(ther), - none; *parent: d if it is in a

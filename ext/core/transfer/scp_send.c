@@ -21,9 +21,9 @@ static void refused(struct vt_scp_put *p, struct vt_scp_item *item, uint64_t at,
     char shown[160], text[200];
     vt_show(said, strlen(said), shown, sizeof shown);
     snprintf(text, sizeof text, "the server said: %s", shown);
-    if (!item->failed)
+    if (item->state != VT_SCP_SPOILED)
         vt_job_fail(&p->j, item->shown, at, VT_REMOTE, 0, text);
-    item->failed = true;
+    vt_scp_item_is(item, VT_SCP_SPOILED);
 }
 
 /* ---- answers ---- */
@@ -44,7 +44,8 @@ static struct vt_scp_expected next_expected(struct vt_scp_put *p)
 /* A file is done: the shell has work with it, or it is there. */
 static void written(struct vt_scp_put *p, struct vt_scp_item *item)
 {
-    if (!item->failed && item->final == NULL && !item->sets_mode && !p->j.o->verify && p->j.o->uid < 0) {
+    vt_scp_item_is(item, VT_SCP_ARRIVED);       /* unless it is spoiled */
+    if (item->state == VT_SCP_ARRIVED && item->final == NULL && !item->sets_mode && !p->j.o->verify && p->j.o->uid < 0) {
         p->j.r->files++;
         vt_scp_item_free(item);
     } else {
@@ -188,7 +189,7 @@ static void send_data(struct vt_scp_put *p, int fd, uint64_t size, struct vt_scp
     uint64_t sent = send_bytes(p, fd, size, item, &sys);
     if (p->j.s.rc == VT_OK && sent < size) {
         vt_job_fail(&p->j, item->shown, sent, VT_IO, sys, sys != 0 ? strerror(sys) : "the file became shorter");
-        item->failed = true;
+        vt_scp_item_is(item, VT_SCP_SPOILED);
         send_rest(p, size - sent);
     }
     p->is_sending = p->j.s.rc != VT_OK;         /* then no name is on its way */
@@ -264,7 +265,7 @@ void vt_scp_put_file(struct vt_scp_put *p, struct vt_source *src, const char *pa
         vt_scp_item_free(item);
     } else {
         item->size = size;
-        item->is_begun = true;
+        vt_scp_item_is(item, VT_SCP_TOLD);
         if (vt_scp_announce(p, 'C', &src->st, choose_mode(p, item, &src->st), size, name, item))
             send_data(p, src->fd, size, item);
         else

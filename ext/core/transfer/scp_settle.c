@@ -19,6 +19,12 @@
 
 /* ---- items ---- */
 
+void vt_scp_item_is(struct vt_scp_item *item, enum vt_scp_item_state state)
+{
+    if (item->state != VT_SCP_SPOILED)          /* from there it only goes */
+        item->state = state;
+}
+
 void vt_scp_item_free(struct vt_scp_item *item)
 {
     if (item == NULL)
@@ -118,7 +124,7 @@ static void add_file(const struct vt_scp_put *p, struct vt_script *x, const stru
     }
     if (p->target_is_special)
         return;
-    if (item->failed) {
+    if (item->state == VT_SCP_SPOILED) {
         if (!p->j.o->in_place || item->final != NULL)
             vt_script_remove(x, item->path);
         return;
@@ -136,9 +142,9 @@ static void add_file(const struct vt_scp_put *p, struct vt_script *x, const stru
 
 static void add_folder(struct vt_script *x, const struct vt_scp_item *item, unsigned number)
 {
-    if (item->failed && item->kind == VT_SCP_A_ROOT)
+    if (item->state == VT_SCP_SPOILED && item->kind == VT_SCP_A_ROOT)
         vt_script_rm_folder(x, item->path);
-    if (item->failed)
+    if (item->state == VT_SCP_SPOILED)
         return;
     if (item->kind == VT_SCP_FOLDER_MODE)
         vt_script_mode(x, item->path, item->mode);
@@ -153,11 +159,11 @@ static void mark_failed(struct vt_scp_put *p, struct vt_scp_item *list, unsigned
     struct vt_scp_item *item = list;
     for (; item != NULL && number > 0; number--)
         item = item->next;
-    if (item == NULL || item->failed)
+    if (item == NULL || item->state == VT_SCP_SPOILED)
         return;
     vt_job_fail(&p->j, item->shown, item->size, VT_REMOTE, 0,
                 text[0] != '\0' ? text : "the server has another number of bytes");
-    item->failed = true;
+    vt_scp_item_is(item, VT_SCP_SPOILED);
 }
 
 /* The script prints the numbers of what failed, a line each; returns what follows. */
@@ -207,7 +213,7 @@ static void verify(struct vt_scp_put *p)
 {
     struct vt_check *list = NULL;
     for (struct vt_scp_item *item = p->files; item != NULL; item = item->next) {
-        if (item->kind != VT_SCP_A_FILE || item->failed)
+        if (item->kind != VT_SCP_A_FILE || item->state == VT_SCP_SPOILED)
             continue;
         item->check.path = item->path;
         item->check.ctx = item;
@@ -219,16 +225,17 @@ static void verify(struct vt_scp_put *p)
         return;
     for (struct vt_check *check = list; check != NULL; check = check->next) {
         struct vt_scp_item *checked = check->ctx;
-        checked->failed = check->is != VT_SAME;
-        if (checked->failed)
-            vt_job_fail(&p->j, checked->shown, checked->size, VT_REMOTE, 0, vt_sameness_text(check->is));
+        if (check->is == VT_SAME)
+            continue;
+        vt_job_fail(&p->j, checked->shown, checked->size, VT_REMOTE, 0, vt_sameness_text(check->is));
+        vt_scp_item_is(checked, VT_SCP_SPOILED);
     }
 }
 
 static void count(struct vt_scp_put *p)
 {
     for (const struct vt_scp_item *item = p->files; item != NULL; item = item->next) {
-        if (item->failed)
+        if (item->state == VT_SCP_SPOILED)
             continue;
         p->j.r->files += item->kind == VT_SCP_A_FILE;
         p->j.r->links += item->kind == VT_SCP_A_LINK;
@@ -282,7 +289,7 @@ void vt_scp_settle(struct vt_scp_put *p)
 
 static bool is_temporary(const struct vt_scp_item *item)
 {
-    return item->is_begun && item->final != NULL
+    return item->state != VT_SCP_NEW && item->final != NULL
         && (item->kind == VT_SCP_A_FILE || item->kind == VT_SCP_A_ROOT);
 }
 

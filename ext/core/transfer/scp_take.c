@@ -168,11 +168,34 @@ static void file_over(struct vt_scp_get *g, struct vt_scp_file *f)
     *f = (struct vt_scp_file){0};
 }
 
+static bool has_failed(const struct vt_scp_file *f)
+{
+    return f->state == VT_SCP_DRAINING || f->state == VT_SCP_LOST;
+}
+
+bool vt_scp_is_coming(const struct vt_scp_file *f)
+{
+    return f->state == VT_SCP_COMING || f->state == VT_SCP_DRAINING;
+}
+
+/* What has failed stays so; what fails amid its bytes still has them to come. */
+static void is_now(struct vt_scp_file *f, enum vt_scp_file_state state)
+{
+    bool lost = state == VT_SCP_LOST || has_failed(f);
+    bool comes = state == VT_SCP_COMING || (state == VT_SCP_LOST && vt_scp_is_coming(f));
+    f->state = comes ? (lost ? VT_SCP_DRAINING : VT_SCP_COMING) : lost ? VT_SCP_LOST : VT_SCP_WHOLE;
+}
+
+static void failed(struct vt_scp_get *g, struct vt_scp_file *f, enum vt_rc rc, int sys, const char *text)
+{
+    if (!has_failed(f))
+        vt_job_fail(&g->j, f->remote, f->got, rc, sys, text);
+    is_now(f, VT_SCP_LOST);
+}
+
 static void failed_here(struct vt_scp_get *g, struct vt_scp_file *f, int sys)
 {
-    if (!f->failed)
-        vt_job_fail(&g->j, f->remote, f->got, VT_IO, sys, strerror(sys));
-    f->failed = true;
+    failed(g, f, VT_IO, sys, strerror(sys));
 }
 
 /* With transfer_update: what is here already stays. */
@@ -207,7 +230,7 @@ static void begin_file(struct vt_scp_get *g)
         file_over(g, f);
         return;
     }
-    f->is_coming = true;
+    is_now(f, VT_SCP_COMING);
     g->j.total += f->size;
     vt_scp_expect_data(&g->parser);
     vt_scp_accept(g);
@@ -216,9 +239,9 @@ static void begin_file(struct vt_scp_get *g)
 static void take_data(struct vt_scp_get *g)
 {
     struct vt_scp_file *f = &g->file;
-    if (!f->failed && !vt_sink_write(&f->sink, g->parser.data, g->parser.data_len, f->got, g->j.o->sparse))
+    if (!has_failed(f) && !vt_sink_write(&f->sink, g->parser.data, g->parser.data_len, f->got, g->j.o->sparse))
         failed_here(g, f, errno);
-    if (!f->failed)
+    if (!has_failed(f))
         vt_job_moved(&g->j, f->remote, g->parser.data_len);
     f->got += g->parser.data_len;
 }
@@ -232,10 +255,9 @@ static bool is_verified(struct vt_scp_get *g, struct vt_scp_file *f)
     if (!vt_sink_resize(&f->sink, f->got) || !vt_sum_of(f->sink.fd, check.sum))
         failed_here(g, f, errno);
     else if (vt_verify(&g->j.s, &check) == VT_OK && check.is != VT_SAME) {
-        vt_job_fail(&g->j, f->remote, f->got, VT_REMOTE, 0, vt_sameness_text(check.is));
-        f->failed = true;
+        failed(g, f, VT_REMOTE, 0, vt_sameness_text(check.is));
     }
-    return g->j.s.rc == VT_OK && !f->failed;
+    return g->j.s.rc == VT_OK && !has_failed(f);
 }
 
 /* Mode, times, and its name; or away with it. */
@@ -245,10 +267,10 @@ static bool finish_file(struct vt_scp_get *g, struct vt_scp_file *f)
         .mode = f->mode, .mask = g->mask, .sync = g->j.o->sync, .atime = f->times.atime, .mtime = f->times.mtime,
         .has_times = g->j.o->keep_times && f->times.are_known,
     };
-    if (!f->failed && (!vt_sink_end(&f->sink, f->got, &a) || !vt_sink_name(&f->sink, fd_at(g, f->depth))))
+    if (!has_failed(f) && (!vt_sink_end(&f->sink, f->got, &a) || !vt_sink_name(&f->sink, fd_at(g, f->depth))))
         failed_here(g, f, errno);
-    g->j.r->files += !f->failed;
-    bool ok = !f->failed;
+    g->j.r->files += !has_failed(f);
+    bool ok = !has_failed(f);
     file_over(g, f);
     return ok;
 }
@@ -263,9 +285,9 @@ static void fill(struct vt_scp_get *g, struct vt_scp_file *f)
     vt_script_init(&script);
     vt_script_cat(&script, f->remote);
     if (!vt_scp_ask_shell(g, &script, &out, CAT_MAX)) {
-        if (!f->failed && g->j.s.rc == VT_OK)
-            vt_job_fail(&g->j, f->remote, 0, VT_REMOTE, 0, "the server told a wrong size, and cannot read it");
-        f->failed = true;
+        if (g->j.s.rc == VT_OK)
+            failed(g, f, VT_REMOTE, 0, "the server told a wrong size, and cannot read it");
+        is_now(f, VT_SCP_LOST);
     } else if (!vt_sink_write(&f->sink, out.data, out.len - 1, 0, false)) {
         failed_here(g, f, errno);
     } else {
@@ -302,7 +324,7 @@ void vt_scp_settle_empty(struct vt_scp_get *g)
 /* Files whose size is made up. */
 static bool is_of_kernel(const struct vt_scp_file *f)
 {
-    return !f->failed && (strncmp(f->remote, "/sys/", 5) == 0 || strncmp(f->remote, "/proc/", 6) == 0);
+    return !has_failed(f) && (strncmp(f->remote, "/sys/", 5) == 0 || strncmp(f->remote, "/proc/", 6) == 0);
 }
 
 static void end_file(struct vt_scp_get *g, const char *said)
@@ -312,14 +334,13 @@ static void end_file(struct vt_scp_get *g, const char *said)
     bool is_short = said != NULL && is_of_kernel(f);
     if (is_short)
         f->got = 0;                 /* its server could not send what it had announced */
-    else if (said != NULL && !f->failed) {
+    else if (said != NULL && !has_failed(f)) {
         vt_show(said, strlen(said), shown, sizeof shown);
         snprintf(text, sizeof text, "the server said: %s", shown);
-        vt_job_fail(&g->j, f->remote, f->got, VT_REMOTE, 0, text);
-        f->failed = true;
+        failed(g, f, VT_REMOTE, 0, text);
     }
-    f->is_coming = false;
-    if (!f->failed && (f->size == 0 || is_short) && !f->sink.is_direct) {
+    is_now(f, VT_SCP_WHOLE);
+    if (!has_failed(f) && (f->size == 0 || is_short) && !f->sink.is_direct) {
         g->empty[g->empty_n++] = *f;
         *f = (struct vt_scp_file){0};
         if (g->empty_n == VT_SCP_EMPTY_MAX)
@@ -327,8 +348,8 @@ static void end_file(struct vt_scp_get *g, const char *said)
         vt_scp_accept(g);
         return;
     }
-    if (!f->failed && !is_verified(g, f))
-        f->failed = true;
+    if (!has_failed(f) && !is_verified(g, f))
+        is_now(f, VT_SCP_LOST);
     if (!finish_file(g, f) && said == NULL)
         vt_scp_refuse(g, "could not be written");
     else
@@ -389,7 +410,7 @@ enum vt_rc vt_scp_drop(struct vt_scp_get *g, enum vt_rc rc)
 {
     struct vt_clean_up c;
     vt_clean_up_begin(&c, g->j.s.w, g->j.s.rc);
-    if (g->file.is_coming)
+    if (vt_scp_is_coming(&g->file))
         vt_job_stopped_at(&g->j, g->file.remote, g->file.got);
     file_over(g, &g->file);
     for (unsigned i = 0; i < g->empty_n; i++)
