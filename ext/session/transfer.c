@@ -94,7 +94,8 @@ static PyObject *parse_and_run(PyObject *module, PyObject *args, PyObject *kw, t
     static char *names[] = {"host", "port", "user", "password", "sources", "target", "identity_file",
                             "known_hosts", "auth", "times", "links", "stall", "progress",
                             "login_timeout", "timeout", "engine", "verify", "passphrase", "sync", "sparse",
-                            "parents", "in_place", "mode", "owner", "is_name", "sudo", "sudo_password", "exclude", "update", NULL};
+                            "parents", "in_place", "mode", "owner", "is_name", "sudo", "sudo_password",
+                            "exclude", "update", NULL};
     struct job j = {.login_timeout = 20.0, .timeout = 600.0, .ssh.hedge = true};
     int times = 0, links = 0, verify = 0, sync = 0, sparse = 0, parents = 0, in_place = 0, is_name = 0, sudo = 0,
         update = 0;
@@ -152,8 +153,8 @@ static const char put_doc[] = "put" SIGNATURE
     "\"scp\", or None for SFTP where the server has it, else SCP.  verify: compare SHA-256\n"
     "sums of both sides before a file gets its name.  progress(name, bytes, total) is called a\n"
     "few times a second.  sudo_password: None for the login's.  exclude:\n"
-    "tuple of patterns (bytes), see docs/transfers.rst.  Raises EngineError, whose filename, bytes and engine tell how far\n"
-    "it came.  What ends it, KeyboardInterrupt as well, has left: how many temporary names\n"
+    "tuple of patterns (bytes), see docs/transfers.rst.  Raises EngineError, whose\n"
+    "filename, bytes and engine tell how far it came.  What ends it, KeyboardInterrupt as well, has left: how many temporary names\n"
     "could not be removed, and the first of them (int, list of bytes).";
 
 static const char get_doc[] = "get" SIGNATURE

@@ -13,9 +13,11 @@ pytestmark = pytest.mark.once         # the C core
 TREE = ["a.o", "b.c", "sub/a.o", "sub/b.c", "sub/build/x", "build/x", "build/sub/b.c", "od\nd.o", "-r", "\xe4.o"]
 # What a pattern leaves of it.
 LEAVES = {
-    "*.o": ["-r", "b.c", "build", "build/sub", "build/sub/b.c", "build/x", "sub", "sub/b.c", "sub/build", "sub/build/x"],
+    "*.o": ["-r", "b.c", "build", "build/sub", "build/sub/b.c", "build/x", "sub", "sub/b.c", "sub/build",
+            "sub/build/x"],
     "build": ["-r", "a.o", "b.c", "od\nd.o", "sub", "sub/a.o", "sub/b.c", "\xe4.o"],
-    "/build/": ["-r", "a.o", "b.c", "od\nd.o", "sub", "sub/a.o", "sub/b.c", "sub/build", "sub/build/x", "\xe4.o"],
+    "/build/": ["-r", "a.o", "b.c", "od\nd.o", "sub", "sub/a.o", "sub/b.c", "sub/build", "sub/build/x",
+                "\xe4.o"],
     "sub/*": ["-r", "a.o", "b.c", "build", "build/sub", "build/sub/b.c", "build/x", "od\nd.o", "sub", "\xe4.o"],
     "**/sub/*.c ?.o od*": ["-r", "b.c", "build", "build/sub", "build/x", "sub", "sub/build", "sub/build/x"],
     "*": [],

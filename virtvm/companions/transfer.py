@@ -99,9 +99,10 @@ def scp_to_remote(host, port, username, password, local_path, remote_path, log_f
     holes, and write no zeros; transfer_sync: have each file on the disk before it gets its
     name; transfer_in_place: write into files that are there, instead of replacing them;
     transfer_exclude: patterns of what is left out of folders (list, or one str with blanks
-    between them); transfer_update: copy only files that are newer than what is there, or of another
-    size, and keep times; transfer_sudo: be root there by sudo; transfer_sudo_password: what sudo asks for, if it is not the
-    login's password; transfer_stall_timeout: seconds without a byte that end it; progress: a function of a
+    between them); transfer_update: copy only files that are newer than what is there, or of
+    another size, and keep times; transfer_sudo: be root there by sudo;
+    transfer_sudo_password: what sudo asks for, if it is not the login's password;
+    transfer_stall_timeout: seconds without a byte that end it; progress: a function of a
     file's name, the bytes moved so far, and all that are known to come (str, int, int),
     called a few times a second and at the end; what it raises ends the transfer.  The
     paths to copy may be a list.

@@ -45,7 +45,8 @@ static struct vt_scp_expected next_expected(struct vt_scp_put *p)
 static void written(struct vt_scp_put *p, struct vt_scp_item *item)
 {
     vt_scp_item_is(item, VT_SCP_ARRIVED);       /* unless it is spoiled */
-    if (item->state == VT_SCP_ARRIVED && item->final == NULL && !item->sets_mode && !p->j.o->verify && p->j.o->uid < 0) {
+    bool is_done = item->final == NULL && !item->sets_mode && !p->j.o->verify && p->j.o->uid < 0;
+    if (item->state == VT_SCP_ARRIVED && is_done) {
         p->j.r->files++;
         vt_scp_item_free(item);
     } else {
