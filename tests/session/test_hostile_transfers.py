@@ -148,6 +148,15 @@ def test_scp_folder_with_a_file_twice_keeps_the_first(scp, here, asked_folder):
     assert (here / "asked" / "f").read_text() == "evil"
 
 
+@pytest.mark.parametrize("fault, arrives", [("folder-deaf", []), ("folder-deaf-below", ["asked", "asked/f"])])
+def test_scp_that_goes_on_with_what_was_left_out(scp, here, asked_folder, fault, arrives):
+    """What it says then is another thing, or nonsense; what was left out is not there."""
+    (here / "asked").unlink()
+    with pytest.raises(SCPTransferFailedError, match="nonsense|never entered"):
+        scp.copy("from", asked_folder, here, fault, transfer_exclude="out")
+    assert names(here) == arrives
+
+
 def test_scp_planted_links_are_not_followed(scp, here, asked_folder, tmp_path):
     (here / "asked").unlink()
     (here / "asked").symlink_to(tmp_path)

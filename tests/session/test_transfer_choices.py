@@ -141,6 +141,21 @@ def test_interrupt_leaves_nothing(host, tmp_path):
     assert names(host.folder) == []
 
 
+def test_names_with_line_breaks(host, tmp_path):
+    """Names that no protocol of lines has, links that lead back, and patterns for all of them."""
+    for folder in (tmp_path / "d", host.folder / "d"):
+        write(folder / "li\nne" / "f")
+        (folder / "li\nne" / "up").symlink_to("..")
+        write(folder / "f\n.x", "x")
+        write(folder / "keep", "x")
+    for pattern in (["li\n*", "*\n.x"], ["*[\n]*"], "li?ne f?.x", ["[!k]*"]):
+        host.put("%s/." % (tmp_path / "d"), host.folder / "there", transfer_exclude=pattern)
+        assert names(host.folder / "there") == ["keep"]
+        if host.engine == "sftp":       # a server's scp can't find a folder of such a name
+            host.get("%s/." % (host.folder / "d"), tmp_path / "back", transfer_exclude=pattern)
+            assert names(tmp_path / "back") == ["keep"]
+
+
 # ---- what is there already ----
 
 def copies(host, tmp_path):

@@ -107,6 +107,8 @@ SOURCES = {
     "folder-twice": lambda: in_folder(b"f", b"f"),
     "folder-open": lambda: line(b"D0755 0 asked"),
     "folder-left-twice": lambda: (in_folder(b"f"), line(b"E")),
+    "folder-deaf": lambda: (line(b"D0755 0 asked"), line(b"C0644 4 out"), say(b"evil\n\0"), wait()),
+    "folder-deaf-below": lambda: (line(b"D0755 0 asked"), line(b"D0755 0 out"), file(b"f"), line(b"E"), line(b"E")),
     "folder-deep": deep,
     "folder-wide": wide,
     "folder-many": folders,
