@@ -10,7 +10,7 @@ from virtvm.companions.printable import printable
 class Progress(logging.Handler):
     """Tells what a wait for a login waits for, as the tries that it logs have it; once for each reason.
 
-    tell: function that is called with a line (str).
+    name: what the line begins with (str), or None.  tell: function that is called with a line (str).
     """
 
     def __init__(self, name, tell):
@@ -22,15 +22,28 @@ class Progress(logging.Handler):
         reason = detail and re.sub(r"\d+", "", detail)
         if detail and reason != self._last:
             self._last = reason
-            self._tell(printable("%s: %s" % (self._name, detail)))
+            self._tell(printable(detail if self._name is None else "%s: %s" % (self._name, detail)))
 
 
 @contextlib.contextmanager
 def told(vm, config):
     """While a VM boots, pytest's terminal says what is being waited for."""
+    from virtvm.plugin.screen import screen_of
+    screen = screen_of(config)
+    if screen is not None and screen.is_quiet:
+        yield
+    elif screen is None or not screen.shows():
+        with _told_in_lines(vm, config):
+            yield
+    else:
+        with screen.booting.told(vm) as tell, _handled(Progress(None, tell)):
+            yield
+
+
+@contextlib.contextmanager
+def _told_in_lines(vm, config):
     reporter = config.pluginmanager.getplugin("terminalreporter")
     capture = config.pluginmanager.getplugin("capturemanager")
-    root = logging.getLogger()
     if reporter is None:                # a worker of pytest-xdist's
         yield
         return
@@ -41,7 +54,15 @@ def told(vm, config):
             reporter.ensure_newline()
             reporter.line(line)
 
-    handler, level = Progress(vm.name, tell), root.level
+    with _handled(Progress(vm.name, tell)):
+        yield
+
+
+@contextlib.contextmanager
+def _handled(handler):
+    """All that is logged in the block goes to that handler, too."""
+    root = logging.getLogger()
+    level = root.level
     root.addHandler(handler)
     root.setLevel(min(level, logging.DEBUG) or level)
     try:

@@ -76,7 +76,9 @@ def main(argv=None):
     """Run the command line (default: this process's); return the exit status."""
     parser = _parser()
     completion.answer(parser)
-    args = parser.parse_args(argv)
+    words, pytests = run.split(sys.argv[1:] if argv is None else list(argv))
+    args = parser.parse_args(words)
+    args.pytests = pytests
     try:
         return args.run(args)
     except KeyboardInterrupt:

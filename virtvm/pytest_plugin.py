@@ -11,6 +11,7 @@ import functools
 import os
 import re
 import sys
+import textwrap
 import time
 import warnings
 
@@ -20,6 +21,8 @@ from virtvm import boot_progress, signals
 from virtvm.autotest.imports import discover
 from virtvm.companions.printable import printable, printable_lines, printable_output
 from virtvm.companions.secrets import MASK, Secret
+from virtvm.hypervisors import failures
+from virtvm.plugin.screen import COLOURS, screen_of
 
 RUNNER = pytest.StashKey()
 CONFIGURATION = pytest.StashKey()
@@ -300,6 +303,12 @@ class Run:
                       errors="surrogateescape") as f:
                 f.write(text)
 
+    def write_command(self, command):
+        """The command line of a VM that did not start, which no message has."""
+        with open(os.path.join(self.test.debugdir, "command.log"), "w", encoding="utf-8",
+                  errors="surrogateescape") as f:
+            f.write(command + "\n")
+
     def console_tail(self):
         return "".join(text[-4000:] for text in self._console_texts().values())
 
@@ -449,6 +458,14 @@ class OldTest(pytest.Item):
 
     def repr_failure(self, excinfo):
         return super().repr_failure(excinfo, style="short")
+
+    def _traceback_filter(self, excinfo):
+        """The test's own lines: pytest cuts its frames, and its caller's, from functions alone."""
+        found = excinfo.traceback
+        ours = [number for number, entry in enumerate(found) if str(entry.path) == __file__]
+        if not ours:                    # another exception's, that this one came of
+            return found
+        return found[ours[-1] + 1:] or found[ours[0]:]          # or it is we who failed
 
 
 @contextlib.contextmanager
@@ -615,6 +632,8 @@ def _may_have_heard(config):
 def pytest_runtest_makereport(item, call):
     outcome = yield
     report = outcome.get_result()
+    if call.excinfo is not None:
+        report.longrepr = _cause_first(report.longrepr, call.excinfo.value)
     _note_outcome(item, call, report)
     if (isinstance(item, OldTest) or _OURS.intersection(getattr(item, "fixturenames", ()))
             or _may_have_heard(item.config)):
@@ -695,14 +714,25 @@ def pytest_internalerror(excrepr):
 
 
 def _printable_parts(value):
+    return _changed_parts(value, printable_lines)
+
+
+def _changed_parts(value, change):
+    """What pytest made of an exception, each text in it as change() has it."""
     if isinstance(value, str):
-        return printable_lines(value)
+        return change(value)
     if isinstance(value, (list, tuple)):
-        return type(value)(map(_printable_parts, value))
+        return type(value)(_changed_parts(part, change) for part in value)
     if type(value).__module__.startswith("_pytest"):
         for name, part in getattr(value, "__dict__", {}).items():
-            setattr(value, name, _printable_parts(part))
+            setattr(value, name, _changed_parts(part, change))
     return value
+
+
+def _cause_first(longrepr, exception):
+    """What is wrong with a VM's start, without the command line, in which nobody finds it."""
+    why = failures.short(exception)
+    return longrepr if why is None else _changed_parts(longrepr, lambda part: part.replace(str(exception), why))
 
 
 def _note_outcome(item, call, report):
@@ -721,7 +751,7 @@ def _note_outcome(item, call, report):
                 "Abort requested (%s)" % (call.excinfo.value if call.excinfo else "failed"))
             living = _evidence("list of virtual machines", run.runner.describe_living)
             report.sections.append(("Living virtual machines", living or "could not be listed"))
-        _keep_evidence(item, run, report)
+        _keep_evidence(item, run, report, call.excinfo and call.excinfo.value)
         if call.when == "call" and call.excinfo is not None and _is_error(call.excinfo.value):
             report.when = "setup"       # counted as an error, not as a failure
     # Plain values: with pytest-xdist the summary is made in another process.
@@ -730,9 +760,11 @@ def _note_outcome(item, call, report):
         report.virtvm["ended"] = _ended(report, call)
 
 
-def _keep_evidence(item, run, report):
+def _keep_evidence(item, run, report, value):
     pictures = _evidence("pictures", run.take_picture) or []
     tail = _evidence("console", run.console_tail)
+    if failures.short(value) is not None:
+        _evidence("command line", run.write_command, value.cmd)
     if tail:
         report.sections.append(("Serial console", tail))
     report.sections.append(("Evidence", run.test.outputdir))
@@ -764,15 +796,12 @@ def _ended(report, call):
         reason = printable(str(report.longrepr).strip().partition("\n")[0])
     elif call.excinfo is not None:
         value = call.excinfo.value
-        lines = str(getattr(value, "msg", None) or value).strip().splitlines()
+        lines = str(getattr(value, "msg", None) or failures.short(value) or value).strip().splitlines()
         reason = lines[0] if lines else type(value).__name__
         if getattr(value, "detail", None):
             reason += ": %s" % value.detail
         reason = printable(reason)
     return [word, reason]
-
-
-_COLOURS = {"PASS": {"green": True}, **dict.fromkeys(["SKIP", "XFAIL", "XPASS"], {"yellow": True})}
 
 
 class Summary:
@@ -804,26 +833,40 @@ class Summary:
         if "ended" in news:
             row["ends"].append(news["ended"])
 
-    def write(self, terminal, folder):
-        """Write it; folder: what the tests' own are below (str)."""
+    def write(self, terminal, folder, is_quiet=False):
+        """Write it; folder: what the tests' own are below (str).  is_quiet: less the tests that passed."""
         for row in self.rows.values():
             times = ", ".join("%s %.1f s" % (what, row["seconds"][key]) for key, what in
                               (("prepare", "VM"), ("boot", "boot"), ("call", "test"), ("clean up", "clean up"))
                               if row["seconds"].get(key, 0) >= 0.05)
             place = os.path.relpath(row["folder"], folder) if row["folder"] else row["name"]
             for word, reason in row["ends"]:
-                parts = [times, reason[:200], "" if place == row["name"] else "in %s" % place]
-                terminal.line("%-5s %-30s %s" % (word, row["name"], "  ".join(filter(None, parts))),
-                              **_COLOURS.get(word, {"red": True}))
+                if not is_quiet or word != "PASS":
+                    parts = [times, reason[:200], "" if place == row["name"] else "in %s" % place]
+                    _write_row(terminal, word, row["name"], list(filter(None, parts)))
+        if getattr(terminal, "isatty", False):
+            folder = min(folder, os.path.relpath(folder), key=len)
         terminal.line("Logs, consoles and pictures: %s" % folder)
+
+
+def _write_row(terminal, word, name, parts):
+    """A line where the output is no terminal; on one, lines that it has room for."""
+    text = "%-5s %-30s %s" % (word, name, "  ".join(parts))
+    width = terminal._tw.fullwidth
+    lines = [text]
+    if getattr(terminal, "isatty", False) and len(text) >= width:
+        lines = textwrap.wrap("%-5s %s  %s" % (word, name, "  ".join(parts)), width - 1, subsequent_indent=" " * 6)
+    for line in lines:
+        terminal.line(line, **COLOURS.get(word, {"red": True}))
 
 
 def pytest_terminal_summary(terminalreporter, config):
     summary = config.stash[SUMMARY]
-    if not summary.rows:
+    is_quiet = getattr(screen_of(config), "is_quiet", False)
+    if not summary.rows or (is_quiet and {word for row in summary.rows.values() for word, _ in row["ends"]} <= {"PASS"}):
         return
     terminalreporter.section("virtual machines")
-    summary.write(terminalreporter, results_folder(config))
+    summary.write(terminalreporter, results_folder(config), is_quiet)
     runner = config.stash.get(RUNNER, None)
     if runner is not None and config.option.virtvm_keep and runner.failed:
         for vm in runner.living():

@@ -133,11 +133,12 @@ def _told_errors():
     """Failures in a line; the command's status is 2 then."""
     from virtvm import virt_vm
     from virtvm.companions import virt_utils
+    from virtvm.hypervisors import failures
     from virtvm.params.config import ConfigError
     try:
         yield
     except (ConfigError, virt_utils.LoginError, virt_vm.VMError) as e:
-        complain(e)
+        complain(failures.short(e) or e)
 
 
 def _params(args):

@@ -1,7 +1,9 @@
 """virtvm run: tests of old and new ones, on a guest, and a summary."""
 
+import contextlib
 import importlib.util
 import os
+import re
 import sys
 import time
 
@@ -14,7 +16,8 @@ from virtvm.companions.secrets import Secret, is_secret
 def add(commands):
     """Declare the command."""
     from virtvm.params import config
-    parser = commands.add_parser("run", help="run tests on a guest",
+    parser = commands.add_parser("run", help="run tests on a guest", usage="%(prog)s [OPTION ...] TEST ..."
+                                 " [-- PYTEST'S OPTION ...]", epilog="What stands behind -- goes to pytest as it is.",
                                  description="Run autotest's tests, unchanged, and pytest's, on a guest.")
     parser.add_argument("tests", metavar="TEST", nargs="+", help="test file, or folder of tests")
     config.add_arguments(parser.add_argument)
@@ -28,7 +31,19 @@ def add(commands):
     parser.add_argument("-n", metavar="NUMBER", help="of processes that run tests, each with guests of its own"
                                                      " (needs pytest-xdist)")
     parser.add_argument("--junitxml", metavar="FILE", help="write a report for machines")
+    how_much = parser.add_mutually_exclusive_group()
+    how_much.add_argument("-v", "--verbose", action="store_true",
+                          help="a line for each test where the output is no terminal, too; assertions in full")
+    how_much.add_argument("-q", "--quiet", action="store_true", help="say only what did not pass")
     parser.set_defaults(run=_run)
+
+
+def split(words):
+    """(words, those behind --) of a command line (list of str): what is pytest's own in one of `virtvm run`."""
+    if words[:1] != ["run"] or "--" not in words:
+        return words, []
+    at = words.index("--")
+    return words[:at], words[at + 1:]
 
 
 def _run(args):
@@ -49,9 +64,9 @@ def _run(args):
         return _dry_run(args, files, loaded)
     if not has_guest:
         return complain(config.NO_GUEST)
-    results = _results(args.results)
-    report = args.junitxml or os.path.join(results, "junit.xml")
-    return _pytest(args, files, loaded, ["--virtvm-results=" + results, "--junitxml=" + report])
+    with _results(args.results) as results:
+        report = args.junitxml or os.path.join(results, "junit.xml")
+        return _pytest(args, files, loaded, ["--virtvm-results=" + results, "--junitxml=" + report])
 
 
 def _find_modules_here():
@@ -113,7 +128,6 @@ class _Collected:
 
 def _dry_run(args, files, loaded):
     """Print what would be run; pytest itself says what that is."""
-    import contextlib
     import io
     if args.virtvm_guest and not _guest_exists(args.virtvm_guest):
         complain("%s: no guest is there yet; it would be built" % args.virtvm_guest)
@@ -163,8 +177,9 @@ def _commands(params):
     return lines
 
 
+@contextlib.contextmanager
 def _results(folder):
-    """A folder for this run's results; `latest` names it."""
+    """A folder for this run's results; `latest` names it.  It goes again if no test was even collected."""
     name = time.strftime("run-%Y-%m-%d_%H-%M-%S")
     path = os.path.join(folder, name)
     number = 1
@@ -173,11 +188,35 @@ def _results(folder):
         path = os.path.join(folder, "%s.%d" % (name, number))
     signals.makedirs(path)
     latest = os.path.join(folder, "latest")
-    if signals.islink(latest):
-        os.unlink(latest)
-    if not signals.lexists(latest):
-        os.symlink(os.path.basename(path), latest)
-    return path
+    before = os.readlink(latest) if signals.islink(latest) else None
+    _link(latest, os.path.basename(path))
+    try:
+        yield path
+    finally:
+        if _is_of_nothing(path):
+            with signals.suppress(OSError):         # somebody has put something there
+                _link(latest, before)
+                os.rmdir(path)
+                os.rmdir(folder)
+
+
+def _link(path, target):
+    """Have a link lead there, or nowhere (None); what is no link stays."""
+    if signals.islink(path):
+        os.unlink(path)
+    if target is not None and not signals.lexists(path):
+        os.symlink(target, path)
+
+
+def _is_of_nothing(folder):
+    """Whether a run's folder has nothing in it; a report of no tests goes."""
+    import xml.etree.ElementTree
+    report = os.path.join(folder, "junit.xml")
+    if os.listdir(folder) == ["junit.xml"]:
+        with signals.suppress(OSError, xml.etree.ElementTree.ParseError):
+            if next(xml.etree.ElementTree.parse(report).iter("testcase"), None) is None:
+                os.unlink(report)
+    return not os.listdir(folder)
 
 
 def _pytest(args, files, loaded, more, *plugins):
@@ -186,7 +225,8 @@ def _pytest(args, files, loaded, more, *plugins):
     except ImportError:
         return complain("`virtvm run` needs pytest: pip install 'virtvm[run]'")
     words = ["-p", "virtvm"] if os.environ.get("PYTEST_DISABLE_PLUGIN_AUTOLOAD") else []
-    words += ["-p", "no:cacheprovider", "-q", "--no-header", "--tb=short"]
+    words += ["-p", "no:cacheprovider", "--no-header", "--tb=short"]
+    words += ["-q"] * (not any(re.fullmatch("-v+|--verbose", word) for word in args.pytests))
     # Option and value in one: pytest takes any word that is a path for one of tests, and would heed the
     # settings of a project that the guest lies in.
     for name in ("guest", "image", "image-format", "kernel", "initrd", "user", "identity", "password-file"):
@@ -201,10 +241,16 @@ def _pytest(args, files, loaded, more, *plugins):
     words += ["--virtvm-strict-params"] * args.virtvm_strict_params
     if args.autotest_dir:
         words.append("--virtvm-autotest-dir=" + args.autotest_dir)
+    words += ["-o", "verbosity_assertions=2"] * args.verbose
     if args.n and not args.dry_run:
         if importlib.util.find_spec("xdist") is None:
             return complain("-n needs pytest-xdist: pip install pytest-xdist")
         words += ["-p", "xdist"] if os.environ.get("PYTEST_DISABLE_PLUGIN_AUTOLOAD") else []
         words += ["-n", args.n]
     words += ["-x"] * args.exitfirst + (["-k", args.k] if args.k else [])
-    return int(pytest.main(words + more + files, plugins=[_Loaded(loaded), *plugins]))
+    if not args.dry_run:
+        from virtvm.plugin import screen
+        shown = screen.made(args.verbose, args.quiet)
+        words += ["-o", "console_output_style=classic"] * (shown is not None)
+        plugins += (shown,) * (shown is not None)
+    return int(pytest.main(words + more + files + args.pytests, plugins=[_Loaded(loaded), *plugins]))

@@ -512,7 +512,8 @@ class VM(virt_vm.BaseVM):
                 self.process = Process(argv, pass_fds=[s.fileno() for s in sockets])
         except OSError as e:
             signals.let_out(e)
-            raise virt_vm.VMCreateError(self._command_line, None, "%s" % e) from None
+            raise virt_vm.VMCreateError(self._command_line, None, qemu_command.why_not_run(
+                self.params, argv[0], e)) from None
 
     def _greet(self, clients, timeout):
         for name in self._monitor_names():

@@ -3,6 +3,7 @@
 Nothing here looks at a running VM: what depends on the host comes in a Setup.
 """
 
+import errno
 import shlex
 import shutil
 
@@ -46,6 +47,15 @@ def find_binary(params, root_dir):
     if signals.exists(path):
         return path
     return (None if "/" in name else shutil.which(name)) or path
+
+
+def why_not_run(params, path, e):
+    """Why QEMU, for which path was found, could not be run (str); e: OSError."""
+    name = params.get("qemu_binary", "qemu-system-x86_64")
+    if e.errno != errno.ENOENT or "/" in name:
+        return "%s: %s" % (path, e.strerror)
+    package = " (Debian: the package qemu-system-x86)" if name == "qemu-system-x86_64" else ""
+    return "%s is missing: install it%s, or name one by qemu_binary" % (name, package)
 
 
 def make_argv(params, setup):

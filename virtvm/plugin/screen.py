@@ -1,0 +1,325 @@
+"""What a person at a terminal sees of a run: a line for what is being done, and one for each test."""
+
+import contextlib
+import os
+import shutil
+import threading
+import time
+import unicodedata
+
+import pytest
+
+from virtvm import signals, threads
+from virtvm.companions.printable import printable
+
+NAME = "virtvm-screen"          # among pytest's plugins
+COLOURS = {"PASS": {"green": True}, **dict.fromkeys(["SKIP", "XFAIL", "XPASS"], {"yellow": True})}
+_PATIENCE = 1.0                 # seconds of which nothing is said, and between two looks
+_TAIL = 4096                    # bytes of a console in which its last line is looked for
+_CLEAR = "\r\x1b[K"
+
+
+def _cells(c):
+    """How many columns a character takes (int); at the most."""
+    return 2 if unicodedata.east_asian_width(c) in "WF" else 1
+
+
+def cut(text, width):
+    """text (str), or its begin and "...", so that it takes no more than so many columns."""
+    if sum(map(_cells, text)) <= width:
+        return text
+    room, kept = max(0, width - 3), []
+    for c in text:
+        room -= _cells(c)
+        if room < 0:
+            break
+        kept.append(c)
+    return "".join(kept) + "..."[:max(0, width)]
+
+
+def last_line(console):
+    """The last line (str) that a guest's console shows, as a terminal may show it; "" for none, or a foreign console."""
+    engine = getattr(console, "_engine", None)
+    if engine is None:
+        return ""
+    from virtvm.session.text import shown_lines
+    tail = engine.peek(max(0, engine.total - _TAIL), _TAIL)[1].decode("utf-8", "replace")
+    lines = (printable(line.expandtabs()).strip() for line in shown_lines(tail.replace("\r\n", "\n")))
+    return next(filter(None, lines), "")
+
+
+class Booting:
+    """Since when each of some VMs is waited for."""
+
+    def __init__(self):
+        self._told, self._since = {}, {}        # {VM's id: why (str)}, {VM's id: when}
+
+    @contextlib.contextmanager
+    def told(self, vm):
+        """The block waits for a login into that VM; its value takes the reason (str)."""
+        self._told[id(vm)] = ""
+        try:
+            yield lambda reason: self._told.update({id(vm): reason})
+        finally:
+            del self._told[id(vm)]
+
+    def _reason(self, vm):
+        """What is waited for (str), or None if nobody waits for that VM."""
+        signs = getattr(vm, "_boot", None)
+        found = signs.awaits() if signs is not None else None
+        return found[0] if found is not None else self._told.get(id(vm))
+
+    def line(self, vms):
+        """What is to be said (str) of the first of them that boots, or None."""
+        line = None
+        for vm in vms:
+            reason = self._reason(vm)
+            if reason is None:
+                self._since.pop(id(vm), None)
+                continue
+            since = self._since.setdefault(id(vm), time.monotonic() - _PATIENCE)    # since the look before
+            said = last_line(getattr(vm, "serial_console", None)) or reason
+            line = line or "booting %s \u2026 %d s%s" % (
+                printable(vm.name), time.monotonic() - since, "  " + said if said else "")
+        return line
+
+
+class Live:
+    """The terminal's last line, written anew each second by a thread; gone before anything else is written.
+
+    fd: of a terminal, of which nothing else takes hold.  line: function that returns it (str; "": none).
+    """
+
+    def __init__(self, fd, line, encoding="utf-8"):
+        self._fd, self._line, self._encoding = fd, line, encoding
+        self._lock = threading.Lock()
+        self._wake, self._thread = threads.Wake(), None
+        self._is_shown = self._is_held = False
+
+    def start(self):
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="virtvm-screen", daemon=True)
+            threads.start(self._thread)
+
+    def stop(self):
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            self._wake.set()
+            thread.join()
+
+    @contextlib.contextmanager
+    def cleared(self):
+        """In the block somebody else writes; its value, called with whether a line is left unended, says so."""
+        with self._lock:
+            self._erase()
+            yield self._hold
+
+    def _hold(self, held):
+        self._is_held = held
+
+    def _run(self):
+        while not self._wake.wait(_PATIENCE):
+            with self._lock:
+                self._draw()
+        with self._lock:
+            self._erase()
+
+    def _draw(self):
+        if self._is_held:
+            return
+        try:
+            line = self._line()
+        except Exception:               # of what changes while it is looked at: the next look will do
+            return
+        width = shutil.get_terminal_size().columns
+        with signals.suppress(OSError):
+            width = os.get_terminal_size(self._fd).columns or width
+        self._erase()
+        if line:
+            self._write(cut(line, width - 1))
+            self._is_shown = True
+
+    def _erase(self):
+        if self._is_shown:
+            self._write(_CLEAR)
+            self._is_shown = False
+
+    def _write(self, text):
+        with signals.suppress(OSError):      # a terminal that has gone
+            os.write(self._fd, text.encode(self._encoding, "replace"))
+
+
+class Screen:
+    """A plugin of pytest's: a line for each test, and, on a terminal, one for what is being done.
+
+    fd: of the terminal, or None.  is_quiet: only what did not pass gets a line.
+    """
+
+    def __init__(self, fd=None, is_quiet=False, encoding="utf-8"):
+        self.__name__, self.is_quiet = NAME, is_quiet
+        self.booting = Booting()
+        self._live = None if fd is None or is_quiet else Live(fd, self._line, encoding)
+        self._running = {}              # {test's id: when it began}
+        self._rows = {}                 # {(worker, test's id): [seconds, word, reason]}
+        self._is_reporting = self._has_live = False
+        self._reporter = self._config = None
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionstart(self, session):
+        option = session.config.option
+        self._config, self._reporter = session.config, session.config.pluginmanager.getplugin("terminalreporter")
+        if option.verbose > -1:         # pytest's own lines are asked for
+            self._reporter = None
+        # With -s, and with live logs, others write to the terminal at any time.
+        self._has_live = (self._live is not None and self._reporter is not None and option.capture != "no"
+                          and not option.usepdb and not _has_live_logs(session.config))
+        if self._has_live:
+            terminal = self._reporter._tw
+            terminal.write = _Write(self._live, terminal, terminal.write)
+
+    def shows(self):
+        """Whether a line tells what boots (bool)."""
+        return self._has_live
+
+    # ---- what is being done ----
+
+    def _vms(self):
+        from virtvm.pytest_plugin import RUNNER
+        runner = self._config.stash.get(RUNNER, None)
+        return [] if runner is None else runner.env.get_all_vms()
+
+    def _line(self):
+        booting = self.booting.line(self._vms())
+        if booting or not self._running:
+            return booting or ""
+        name, since = min(self._running.items(), key=lambda item: item[1])
+        seconds = time.monotonic() - since
+        others = len(self._running) - 1
+        return "%s%s \u2026 %d s" % (printable(_name(name)), " and %d more" % others if others else "", seconds)
+
+    def pytest_runtest_logstart(self, nodeid, location):
+        self._running[nodeid] = time.monotonic()
+        if self._has_live:
+            self._live.start()
+
+    def pytest_runtest_logfinish(self, nodeid, location):
+        self._running.pop(nodeid, None)
+        if self._has_live and not self._running:
+            self._live.stop()
+
+    def pytest_enter_pdb(self, config, pdb):
+        """The terminal is the debugger's from now on."""
+        self._live_ends()
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_keyboard_interrupt(self, excinfo):
+        self._live_ends()
+        names = [printable(vm.name) for vm in self._vms() if not vm.is_dead()]
+        if self._reporter is not None and names and not self.is_quiet:
+            self._reporter.ensure_newline()
+            self._reporter.line("ending %s \u2026" % ", ".join(names))
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session):
+        self._live_ends()
+
+    def _live_ends(self):
+        if self._has_live:
+            self._has_live = False
+            self._live.stop()
+
+    # ---- a line for each test ----
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_logreport(self, report):
+        self._is_reporting = self._reporter is not None
+        try:
+            return (yield)
+        finally:
+            self._is_reporting = False
+            self._take(report)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_report_teststatus(self, report):
+        """No dot and no word of pytest's while it is told of a report; it counts as ever."""
+        found = yield
+        return (found[0], "", "") if self._is_reporting and found else found
+
+    def _take(self, report):
+        key = getattr(report, "worker_id", None), report.nodeid
+        row = self._rows.setdefault(key, [0.0, "", ""])
+        row[0] += report.duration
+        word, reason = _end_of(report)
+        if word and (not row[1] or report.failed):
+            row[1:] = word, reason
+        if report.when == "teardown":
+            del self._rows[key]
+            if row[1] and self._reporter is not None and not (self.is_quiet and row[1] == "PASS"):
+                self._write(_name(report.nodeid), *row)
+
+    def _write(self, name, seconds, word, reason):
+        width = self._reporter._tw.fullwidth - 1
+        time = "%.1f s" % seconds
+        line = "%-5s %s  %s" % (word, cut(printable(name), max(20, width - 8 - len(time))), time)
+        if reason and word != "PASS":
+            line += "  " + printable(reason)
+        self._reporter.ensure_newline()
+        self._reporter.line(cut(line, width), **COLOURS.get(word, {"red": True}))
+        self._reporter.flush()
+
+
+class _Write:
+    """A terminal's write() before which the line that is shown goes."""
+
+    def __init__(self, live, terminal, write):
+        self._live, self._terminal, self._write = live, terminal, write
+
+    def __call__(self, msg, **more):
+        with self._live.cleared() as hold:
+            self._write(msg, **more)
+            self._terminal.flush()      # nothing of it comes after the next line
+            hold(not msg.endswith("\n"))
+
+
+def _has_live_logs(config):
+    return bool(config.getini("log_cli")) or getattr(config.option, "log_cli_level", None) is not None
+
+
+def _name(nodeid):
+    """What a test is called: without its file."""
+    return nodeid.partition("::")[2] or nodeid
+
+
+def _end_of(report):
+    """(word, why) of a report (str each); ("", "") for a step that only went well."""
+    told = getattr(report, "virtvm", {}).get("ended")
+    if told:
+        return told
+    if hasattr(report, "wasxfail"):
+        return ("XPASS" if report.passed else "XFAIL"), report.wasxfail
+    if report.skipped:
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else ""
+        return "SKIP", reason.partition(": ")[2] or reason
+    if report.failed:
+        crash = getattr(report.longrepr, "reprcrash", None)
+        return ("FAIL" if report.when == "call" else "ERROR"), (crash.message.partition("\n")[0] if crash else "")
+    return ("PASS", "") if report.when == "call" and report.passed else ("", "")
+
+
+def screen_of(config):
+    """The run's Screen, or None: a plain pytest, a worker of pytest-xdist's, and no terminal."""
+    return config.pluginmanager.getplugin(NAME)
+
+
+def made(is_verbose=False, is_quiet=False):
+    """The Screen (or None) that fits this process's standard output."""
+    import sys
+    fd = None
+    try:
+        if sys.stdout.isatty():
+            fd = os.dup(sys.stdout.fileno())    # pytest's capturing takes the descriptor itself
+    except (OSError, ValueError) as e:          # another program's own stream
+        signals.let_out(e)
+    if fd is None and not is_verbose and not is_quiet:
+        return None
+    return Screen(fd, is_quiet, getattr(sys.stdout, "encoding", None) or "utf-8")
