@@ -219,6 +219,33 @@ def test_shell_and_console_boot_a_guest(built_guest, tmp_path):
     assert done.returncode == 0 and "virtvm-guest" in done.stdout and "42" in done.stdout
 
 
+@pytest.mark.timeout(500)
+@pytest.mark.parametrize("kill", ["yes", "no"])
+def test_image_in_use_is_checked(built_guest, tmp_path, kill):
+    """QEMU has it locked: qemu-img refused it, and each test that passed ended in an error as well."""
+    shutil.copy(built_guest.disk, tmp_path / "disk.qcow2")
+    write(tmp_path, old="def run_old(test, params, env):\n    pass\n")
+    words = ["--guest", built_guest.directory, "--image", "disk.qcow2", "--write-image", "--param", "check_image=yes",
+             "--param", "kill_vm=" + kill, "--param", "kill_vm_gracefully=no", "--param", "kill_unresponsive_vms=no"]
+    output = virtvm(tmp_path, "run", "old.py", *words)
+    assert rows(output) == {"old": "PASS"} and "1 passed" in output and "warning" not in output
+    # What is wrong with it is found all the same, and a warning is one.
+    script = tmp_path / "qemu-img"
+    script.write_text("""#!/bin/sh
+        case "$*" in check*-help*) exec qemu-img check --help; esac
+        case "$*" in check*) echo "$*" >> asked; exit %s; esac
+        exec qemu-img "$@"
+        """)
+    script.chmod(0o755)
+    text = script.read_text()
+    for status, word, code in ((1, "PASS", 0), (2, "ERROR", 1), (3, "PASS", 0)):
+        script.write_text(text % status)
+        output = virtvm(tmp_path, "run", "old.py", *words, "--param", "qemu_img_binary=%s" % script, status=code)
+        assert word in output and "1 passed" in output
+        assert ("qemu-img check error" in output) == (status == 1)
+        assert ("Leaked clusters" in output) == (status == 3 and kill == "yes")
+
+
 @pytest.mark.timeout(120)
 def test_kept_guest_runs_until_it_is_interrupted(built_guest, tmp_path):
     write(tmp_path, fails=BAD["fails"])

@@ -41,6 +41,36 @@ def _images(params, root_dir):
             yield number, virt_vm.get_image_filename(image, root_dir), image
 
 
+def users(path, vms):
+    """Those (list) of some VMs that have the image at path open for writing."""
+    return [vm for vm in vms if hasattr(vm.params, "objects") and not vm.is_dead() and any(
+        signals.realpath(image) == signals.realpath(path) and not _has_snapshot(params)
+        for _number, image, params in _images(vm.params, getattr(vm, "root_dir", "/")))]
+
+
+def check_used(params, root_dir):
+    """As virt_vm.check_image() of an image that a VM writes to: QEMU has it locked, and qemu-img is told so.
+
+    Clusters that leak are none of its faults: QEMU writes down later that they are used.  An image that
+    qemu-img can't be told of (before QEMU 2.10) is not looked at.
+    """
+    path = virt_vm.get_image_filename(params, root_dir)
+    if params.get("vm_type") != "kvm" or params.get("image_format", "qcow2") != "qcow2" or not signals.exists(path):
+        return
+    qemu_img = find_qemu_img(params, root_dir)
+    known = utils.run(command_line(qemu_img, "check", "--help"), ignore_status=True, verbose=False)
+    if "-U" not in known.stdout + known.stderr:
+        logging.warning("%s is in use and %s can't look at it then: it is not checked", path, qemu_img)
+        return
+    result = utils.run(command_line(qemu_img, "check", "-U", path), ignore_status=True, verbose=False)
+    for line in (result.stdout + result.stderr).splitlines():
+        logging.debug("[qemu-img check] %s", line)
+    if result.exit_status == 1:
+        raise error.TestWarn("qemu-img check error. Some bad data in the image may have gone unnoticed")
+    if result.exit_status == 2:
+        raise virt_vm.VMImageCheckError(path)
+
+
 def _has_snapshot(image):
     return image.get("image_snapshot") == "yes"
 

@@ -20,7 +20,7 @@ from virtvm.companions import error, utils, virt_utils
 from virtvm.companions.quoting import command_line
 from virtvm.companions.secrets import hidden, is_secret
 from virtvm.host import pictures
-from virtvm.hypervisors import network
+from virtvm.hypervisors import disks, network
 from virtvm.hypervisors.monitor import MonitorError
 
 # Params' vm_type -> "module:class" of the hypervisor; params' vm_class names another one.
@@ -41,11 +41,14 @@ def preprocess_image(test, params):
             raise error.TestError("Could not create image")
 
 
-def postprocess_image(test, params):
-    """Check and remove the image, if params ask for it: check_image, remove_image."""
+def postprocess_image(test, params, check=None):
+    """Check and remove the image, if params ask for it: check_image, remove_image.
+
+    check: instead of virt_vm.check_image.
+    """
     try:
         if _is_yes(params, "check_image"):
-            virt_vm.check_image(params, test.bindir)
+            (check or virt_vm.check_image)(params, test.bindir)
     finally:
         if _is_yes(params, "remove_image"):
             virt_vm.remove_image(params, test.bindir)
@@ -308,8 +311,35 @@ def preprocess(test, params, env):
         _start_screendumps(test, params, env)
 
 
+class _Images:
+    """The images' part of postprocess(): a VM that runs has locked what it writes to."""
+
+    def __init__(self, env, steps):
+        self._env, self._steps, self._later = env, steps, []
+
+    def postprocess(self, test, params):
+        if not self._is_used(test, params):
+            self._steps.do(postprocess_image, test, params)
+        elif _is_yes(params, "kill_vm"):
+            self._later.append((test, params))
+        else:
+            self._steps.do(postprocess_image, test, params, disks.check_used)
+
+    def finish(self):
+        """What had to wait for the end of the VMs."""
+        later, self._later = self._later, []
+        for test, params in later:
+            check = [disks.check_used] if self._is_used(test, params) else []       # by another VM, or it stayed
+            self._steps.do(postprocess_image, test, params, *check)
+
+    def _is_used(self, test, params):
+        if not _is_yes(params, "check_image"):
+            return False
+        return bool(disks.users(virt_vm.get_image_filename(params, test.bindir), self._env.get_all_vms()))
+
+
 class _Steps:
-    """Does each step whatever became of those before; then raises the first failure."""
+    """Does each step whatever became of those before; then raises the first failure, or else the first warning."""
 
     def __init__(self):
         self.failure = None
@@ -318,14 +348,18 @@ class _Steps:
         try:
             step(*args)
         except Exception as e:
-            if self.failure is None:
-                self.failure = e
-            else:
+            if self.failure is None or (_is_warning(self.failure) and not _is_warning(e)):
+                self.failure, e = e, self.failure
+            if e is not None:
                 logging.error("Postprocessing failed further: %s: %s", type(e).__name__, e)
 
     def finish(self):
         if self.failure is not None:
             raise self.failure
+
+
+def _is_warning(exception):
+    return isinstance(exception, error.TestWarn)
 
 
 def _tidy_pictures(test, params):
@@ -358,8 +392,9 @@ def postprocess(test, params, env):
     """Clean up after a test: images, VMs, pictures, as params ask."""
     error.context("postprocessing")
     steps = _Steps()
-    steps.do(process, test, params, env, lambda *args: steps.do(postprocess_image, *args),
-             lambda *args: steps.do(postprocess_vm, *args))
+    images = _Images(env, steps)
+    steps.do(process, test, params, env, images.postprocess, lambda *args: steps.do(postprocess_vm, *args))
+    images.finish()
     steps.do(_stop_screendumps)
     steps.do(_tidy_pictures, test, params)
     if _is_yes(params, "kill_unresponsive_vms"):
