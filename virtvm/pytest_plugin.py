@@ -17,12 +17,12 @@ import warnings
 
 import pytest
 
-from virtvm import boot_progress, signals
+from virtvm import signals
 from virtvm.autotest.imports import discover
 from virtvm.companions.printable import printable, printable_lines, printable_output
 from virtvm.companions.secrets import MASK, Secret
 from virtvm.hypervisors import failures
-from virtvm.plugin.screen import COLOURS, screen_of
+from virtvm.plugin.screen import COLOURS, screen_of, told
 
 RUNNER = pytest.StashKey()
 CONFIGURATION = pytest.StashKey()
@@ -264,13 +264,14 @@ class Run:
         start = time.monotonic()
         process = (vm.instance, vm.get_pid() if hasattr(vm, "get_pid") else None)
         if process not in self.runner.booted:
-            with boot_progress.told(vm, self.runner.config):
+            with told(vm, self.runner.config):
                 vm.wait_for_login(timeout=float(self.params.get("login_timeout", 240))).close()
             self.runner.booted.add(process)
             self.seconds["boot"] = time.monotonic() - start
 
     def clean_up(self):
         from virtvm.autotest.tests import virt_env_process
+        from virtvm.companions import error
         from virtvm.companions.aexpect import ConsoleSession
         start = time.monotonic()
         try:
@@ -278,6 +279,8 @@ class Run:
             if self.failed:
                 virt_env_process.postprocess_on_error(self.test, self.params, self.env)
             virt_env_process.postprocess(self.test, self.params, self.env)
+        except error.TestWarn as e:
+            mean(e)
         finally:
             if self._add_console in ConsoleSession._watchers:
                 ConsoleSession._watchers.remove(self._add_console)
@@ -863,7 +866,8 @@ def _write_row(terminal, word, name, parts):
 def pytest_terminal_summary(terminalreporter, config):
     summary = config.stash[SUMMARY]
     is_quiet = getattr(screen_of(config), "is_quiet", False)
-    if not summary.rows or (is_quiet and {word for row in summary.rows.values() for word, _ in row["ends"]} <= {"PASS"}):
+    words = {word for row in summary.rows.values() for word, _ in row["ends"]}
+    if not words or (is_quiet and words == {"PASS"}):
         return
     terminalreporter.section("virtual machines")
     summary.write(terminalreporter, results_folder(config), is_quiet)
@@ -922,6 +926,6 @@ def pytest_unconfigure(config):
             while runner.living():
                 time.sleep(1)
     except KeyboardInterrupt:
-        pass
+        print("\nending %s \u2026" % ", ".join(printable(vm.name) for vm in runner.living()), flush=True)
     finally:
         runner.finish()

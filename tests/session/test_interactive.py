@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import termios
 
 import pytest
 from support.person import Person
@@ -124,11 +125,29 @@ def test_password_is_asked_for(with_password):
 def test_wrong_password_is_a_line(with_password):
     server = with_password
     person = Person("shell", "--host", server.host, "--port", server.port, "--user", server.user)
-    person.see("password: ")
+    person.see("'s password: ")
     person.type("wrong one\r")
+    for _ in range(2):
+        person.see("That was refused. %s@%s's password: " % (server.user, server.host))
+        person.type("wrong one\r")
     person.see("virtvm: Authentication refused")
     assert person.leave() == 2
     assert "wrong one" not in person.seen
+
+
+def test_second_try_gets_in(with_password, tmp_path):
+    server = with_password
+    person = Person("copy", "-q", "-P", server.port, "/etc/passwd", "%s@%s:/tmp/%s" % (
+        server.user, server.host, tmp_path.name))
+    person.see("'s password: ")
+    person.type("wrong one\r")
+    person.see("refused.*'s password: ")
+    person.type(server.password + "\r")
+    try:
+        assert person.leave() == 0
+    finally:
+        if os.path.exists("/tmp/" + tmp_path.name):
+            os.unlink("/tmp/" + tmp_path.name)
 
 
 @pytest.mark.parametrize("by_file", [True, False], ids=["file", "environment"])

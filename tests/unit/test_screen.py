@@ -3,10 +3,12 @@
 import os
 import re
 import sys
+import termios
 
 import pytest
 from support.person import Person
 from support.runs import environment, virtvm, write
+from virtvm import boot_progress
 from virtvm.plugin import screen
 
 # Its login takes until a file is there, and its console says what a terminal obeys.
@@ -24,15 +26,18 @@ HYPERVISOR = """
         name, _engine = "c", Engine()
         def get_output(self):
             return ""
+        def close(self):
+            pass
 
     class VM:
         serial_console = Console()
         def __init__(self, name, params, root_dir, address_cache=None):
             self.name, self.params, self.instance, self.alive, self.monitor = name, params, name, False, None
-        def create(self, name, params, root_dir, migration_mode=None):
-            self.alive, self.params = True, params
+        def create(self, name="vm1", params=None, root_dir=".", migration_mode=None):
+            self.alive, self.params = True, params or self.params
         def destroy(self, gracefully=True, free_mac_addresses=True):
             self.alive = False
+            open("ended", "w").close()
         def is_alive(self):
             return self.alive
         def is_dead(self):
@@ -82,10 +87,10 @@ def folder(tmp_path):
     return tmp_path
 
 
-def at_terminal(folder, *words):
+def at_terminal(folder, *more, words=RUN):
     variables = {name: "" for name in os.environ.keys() - environment().keys()}
-    return Person(*RUN, *words, cwd=folder, columns=80, PYTHONPATH=os.pathsep.join([".", os.environ.get("PYTHONPATH", "")]),
-                  NO_COLOR="1", **variables)
+    path = os.pathsep.join([".", os.environ.get("PYTHONPATH", "")])
+    return Person(*words, *more, cwd=folder, columns=80, PYTHONPATH=path, NO_COLOR="1", **variables)
 
 
 def lines(seen):
@@ -173,6 +178,39 @@ def test_ctrl_c_is_answered(folder):
     assert person.leave() == 2
 
 
+@pytest.mark.once
+@pytest.mark.parametrize("key, status", [("\x1d", 0), ("\x03", 130)])
+def test_shell_says_that_a_guest_boots_and_can_be_left(folder, key, status):
+    person = at_terminal(folder, words=["shell", "--param", "vm_class=hypervisor:VM", "--param", "password=x"])
+    person.see("starting 'vm1'; Ctrl-] leaves")
+    person.see(r"booting vm1 \u2026 \d+ s  \[    1.0\] loading x+\.\.\.")
+    settings = termios.tcgetattr(person.master)
+    assert settings[6][termios.VQUIT] == b"\x1d"
+    person.type(key)
+    assert person.leave() == status and "Traceback" not in person.seen
+    assert (folder / "ended").exists()
+
+
+@pytest.mark.once
+def test_kept_guest_that_ends_says_so(folder):
+    (folder / "up").touch()
+    write(folder, test_fails="def test_fails(vm):\n    assert 0\n", talks=HYPERVISOR + """
+        monitors = ()
+        def get_address(self):
+            return "localhost"
+        def get_port(self, port):
+            return 5000
+        def get_serial_console_filename(self):
+            return "/none"
+    """)
+    person = at_terminal(folder, "test_fails.py", "--keep", "--param", "vm_class=talks:VM")
+    said = person.see(r"[^\0]*Press Ctrl-C to end the guest.")
+    assert "ending" not in said
+    person.type("\x03")
+    person.see("ending vm1 \u2026")
+    assert person.leave() == 1
+
+
 class Console:
     def __init__(self, text):
         self._engine, self.text, self.total = self, text, len(text)
@@ -186,19 +224,19 @@ class Console:
     (b"\x1b[0;32mOK\x1b[0m ] Started \x1b]0;evil\x07it\r\n", "OK ] Started it"), (b"\x9b31mraw\x00\xff\xfe\r\n", None),
     (b"x" * 10000 + b"\xe2\x80\xa6", None), (b"12%\r50%\r100%", "100%")])
 def test_last_line_of_a_console(text, line):
-    found = screen.last_line(Console(text))
+    found = boot_progress.last_line(Console(text))
     assert found.isprintable() and (line is None or found == line)
 
 
 def test_foreign_console_has_none():
-    assert screen.last_line(object()) == "" and screen.last_line(None) == ""
+    assert boot_progress.last_line(object()) == "" and boot_progress.last_line(None) == ""
 
 
 @pytest.mark.parametrize("text, width, cutting", [
-    ("abc", 3, "abc"), ("abcd", 3, "..."), ("abcde", 4, "a..."), ("\u6f22\u5b57\u6f22", 5, "\u6f22..."), ("abc", 2, ".."),
-    ("abc", 0, "")])
+    ("abc", 3, "abc"), ("abcd", 3, "..."), ("abcde", 4, "a..."), ("\u6f22\u5b57\u6f22", 5, "\u6f22..."),
+    ("abc", 2, ".."), ("abc", 0, "")])
 def test_texts_fit(text, width, cutting):
-    assert screen.cut(text, width) == cutting
+    assert boot_progress.cut(text, width) == cutting
 
 
 def test_screen_is_for_terminals(monkeypatch):

@@ -4,7 +4,7 @@ import contextlib
 import os
 import sys
 
-from virtvm import scratch, signals
+from virtvm import boot_progress, scratch, signals
 from virtvm.commands import complain, file_name, tell_unknown
 from virtvm.companions import secrets
 from virtvm.companions.printable import printable
@@ -34,9 +34,60 @@ def add(commands):
         config.add_arguments(parser.add_argument)
 
 
+class _Left(Exception):
+    """The leaving key was pressed."""
+
+
+@contextlib.contextmanager
+def _leaving_key():
+    """In the block Ctrl-] raises _Left, where a terminal's keys are not passed on yet.
+
+    The terminal itself is told to send SIGQUIT for it, as it sends SIGINT for Ctrl-C: it comes whatever
+    the block waits for.
+    """
+    import signal
+    import termios
+    import threading
+    if sys.stdin is None or not sys.stdin.isatty() or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    fd = sys.stdin.fileno()
+    before = termios.tcgetattr(fd)
+    changed = termios.tcgetattr(fd)
+    changed[6][termios.VQUIT] = _LEAVE
+
+    def leave(_number, _frame):
+        raise _Left
+
+    handler = signal.signal(signal.SIGQUIT, leave)
+    try:
+        termios.tcsetattr(fd, termios.TCSANOW, changed)
+        yield
+    finally:
+        with signals.held():            # the key first: without a handler the signal would end us
+            termios.tcsetattr(fd, termios.TCSANOW, before)
+            signal.signal(signal.SIGQUIT, handler)
+
+
+def _until_left(command):
+    """That command (function), which ends well if the leaving key comes while a guest boots."""
+    import functools
+
+    @functools.wraps(command)
+    def run(args):
+        try:
+            return command(args)
+        except _Left:
+            print(file=sys.stderr)
+            return 0
+    return run
+
+
+@_until_left
 def _shell(args):
     with _told_errors(), contextlib.ExitStack() as last:
-        session = last.enter_context(_logged_in(args, _params(args)))
+        with _leaving_key():
+            session = last.enter_context(_logged_in(args, _params(args)))
         start = session._engine.total
         session.sendline(_terminal_settings())
         return talk(session._engine, start, _SHELL_QUIET, b"\x04")     # it ends with its input
@@ -56,7 +107,9 @@ def _logged_in(args, params):
         else:
             # It is tried until the guest is up: too late then to ask for what is missing.
             _ask_before(params)
-            session = last.enter_context(_booted(params)).wait_for_login(timeout=timeout)
+            vm = last.enter_context(_booted(params))
+            with boot_progress.shown(vm, sys.stderr):
+                session = vm.wait_for_login(timeout=timeout)
         last.callback(session.close)
         yield session
 
@@ -114,6 +167,7 @@ def _logs():
             virt_utils.close_log_file()
 
 
+@_until_left
 def _console(args):
     with _told_errors(), contextlib.ExitStack() as last:
         if args.socket:
@@ -121,7 +175,8 @@ def _console(args):
             console = aexpect.ConsoleSession(args.socket)
             last.callback(console.close)
         else:
-            console = last.enter_context(_booted(_params(args))).serial_console
+            with _leaving_key():
+                console = last.enter_context(_booted(_params(args))).serial_console
         start = console._engine.total
         console.sendline()              # whoever waits there shows what for
         return talk(console._engine, start, _CONSOLE_QUIET, b"")

@@ -248,9 +248,18 @@ def _pytest(args, files, loaded, more, *plugins):
         words += ["-p", "xdist"] if os.environ.get("PYTEST_DISABLE_PLUGIN_AUTOLOAD") else []
         words += ["-n", args.n]
     words += ["-x"] * args.exitfirst + (["-k", args.k] if args.k else [])
-    if not args.dry_run:
-        from virtvm.plugin import screen
-        shown = screen.made(args.verbose, args.quiet)
-        words += ["-o", "console_output_style=classic"] * (shown is not None)
-        plugins += (shown,) * (shown is not None)
-    return int(pytest.main(words + more + files + args.pytests, plugins=[_Loaded(loaded), *plugins]))
+    with _screen(args) as shown:
+        words += ["-o", "console_output_style=classic"] * len(shown)
+        return int(pytest.main(words + more + files + args.pytests, plugins=[_Loaded(loaded), *shown, *plugins]))
+
+
+@contextlib.contextmanager
+def _screen(args):
+    """A list of the plugin that says on the terminal how far the run is, if there is one to use."""
+    from virtvm.plugin import screen
+    made = None if args.dry_run else screen.made(args.verbose, args.quiet)
+    try:
+        yield [made] if made else []
+    finally:
+        if made:
+            made.close()

@@ -7,6 +7,7 @@ import os
 from virtvm import signals
 
 MASK = "***"
+_TRIES = 3              # with a password that is asked for, as ssh has it
 
 _WORDS = ("passw", "passphrase", "secret", "token", "credential")
 _SHORT = ("pass", "pwd")        # only as a part of its own: vnc_pwd
@@ -98,7 +99,7 @@ def ask_until_let_in(attempt, refused, where, identity=None, given=(None, None),
     and the passphrase that are known (None or empty: not known).  paused: a context to ask in.
     """
     password, passphrase = given
-    asked = set()
+    asked = []
     while True:
         try:
             return attempt(password, passphrase)
@@ -110,9 +111,11 @@ def ask_until_let_in(attempt, refused, where, identity=None, given=(None, None),
             if what is None:
                 raise
             refusal = e
-        asked.add(what)
+        again = "That was refused. " if what in asked else ""
+        asked.append(what)
         with paused() if paused else contextlib.nullcontext():
-            answer = ask("Passphrase of %s: " % identity if what == "passphrase" else "%s's password: " % where)
+            answer = ask("Passphrase of %s: " % identity if what == "passphrase" else
+                         "%s%s's password: " % (again, where))
         if answer is None:
             raise refusal
         if what == "passphrase":
@@ -124,7 +127,8 @@ def ask_until_let_in(attempt, refused, where, identity=None, given=(None, None),
 def _missing(asked, identity, password, passphrase):
     if identity and not passphrase and "passphrase" not in asked and is_locked(identity):
         return "passphrase"
-    return "password" if not password and "password" not in asked else None
+    tries = asked.count("password")         # one that was given otherwise is not asked for
+    return "password" if tries < _TRIES and (tries or not password) else None
 
 
 def is_locked(identity):

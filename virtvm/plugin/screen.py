@@ -2,151 +2,16 @@
 
 import contextlib
 import os
-import shutil
-import threading
 import time
-import unicodedata
 
 import pytest
 
-from virtvm import signals, threads
+from virtvm import boot_progress, signals
+from virtvm.boot_progress import cut
 from virtvm.companions.printable import printable
 
 NAME = "virtvm-screen"          # among pytest's plugins
 COLOURS = {"PASS": {"green": True}, **dict.fromkeys(["SKIP", "XFAIL", "XPASS"], {"yellow": True})}
-_PATIENCE = 1.0                 # seconds of which nothing is said, and between two looks
-_TAIL = 4096                    # bytes of a console in which its last line is looked for
-_CLEAR = "\r\x1b[K"
-
-
-def _cells(c):
-    """How many columns a character takes (int); at the most."""
-    return 2 if unicodedata.east_asian_width(c) in "WF" else 1
-
-
-def cut(text, width):
-    """text (str), or its begin and "...", so that it takes no more than so many columns."""
-    if sum(map(_cells, text)) <= width:
-        return text
-    room, kept = max(0, width - 3), []
-    for c in text:
-        room -= _cells(c)
-        if room < 0:
-            break
-        kept.append(c)
-    return "".join(kept) + "..."[:max(0, width)]
-
-
-def last_line(console):
-    """The last line (str) that a guest's console shows, as a terminal may show it; "" for none, or a foreign console."""
-    engine = getattr(console, "_engine", None)
-    if engine is None:
-        return ""
-    from virtvm.session.text import shown_lines
-    tail = engine.peek(max(0, engine.total - _TAIL), _TAIL)[1].decode("utf-8", "replace")
-    lines = (printable(line.expandtabs()).strip() for line in shown_lines(tail.replace("\r\n", "\n")))
-    return next(filter(None, lines), "")
-
-
-class Booting:
-    """Since when each of some VMs is waited for."""
-
-    def __init__(self):
-        self._told, self._since = {}, {}        # {VM's id: why (str)}, {VM's id: when}
-
-    @contextlib.contextmanager
-    def told(self, vm):
-        """The block waits for a login into that VM; its value takes the reason (str)."""
-        self._told[id(vm)] = ""
-        try:
-            yield lambda reason: self._told.update({id(vm): reason})
-        finally:
-            del self._told[id(vm)]
-
-    def _reason(self, vm):
-        """What is waited for (str), or None if nobody waits for that VM."""
-        signs = getattr(vm, "_boot", None)
-        found = signs.awaits() if signs is not None else None
-        return found[0] if found is not None else self._told.get(id(vm))
-
-    def line(self, vms):
-        """What is to be said (str) of the first of them that boots, or None."""
-        line = None
-        for vm in vms:
-            reason = self._reason(vm)
-            if reason is None:
-                self._since.pop(id(vm), None)
-                continue
-            since = self._since.setdefault(id(vm), time.monotonic() - _PATIENCE)    # since the look before
-            said = last_line(getattr(vm, "serial_console", None)) or reason
-            line = line or "booting %s \u2026 %d s%s" % (
-                printable(vm.name), time.monotonic() - since, "  " + said if said else "")
-        return line
-
-
-class Live:
-    """The terminal's last line, written anew each second by a thread; gone before anything else is written.
-
-    fd: of a terminal, of which nothing else takes hold.  line: function that returns it (str; "": none).
-    """
-
-    def __init__(self, fd, line, encoding="utf-8"):
-        self._fd, self._line, self._encoding = fd, line, encoding
-        self._lock = threading.Lock()
-        self._wake, self._thread = threads.Wake(), None
-        self._is_shown = self._is_held = False
-
-    def start(self):
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="virtvm-screen", daemon=True)
-            threads.start(self._thread)
-
-    def stop(self):
-        thread, self._thread = self._thread, None
-        if thread is not None:
-            self._wake.set()
-            thread.join()
-
-    @contextlib.contextmanager
-    def cleared(self):
-        """In the block somebody else writes; its value, called with whether a line is left unended, says so."""
-        with self._lock:
-            self._erase()
-            yield self._hold
-
-    def _hold(self, held):
-        self._is_held = held
-
-    def _run(self):
-        while not self._wake.wait(_PATIENCE):
-            with self._lock:
-                self._draw()
-        with self._lock:
-            self._erase()
-
-    def _draw(self):
-        if self._is_held:
-            return
-        try:
-            line = self._line()
-        except Exception:               # of what changes while it is looked at: the next look will do
-            return
-        width = shutil.get_terminal_size().columns
-        with signals.suppress(OSError):
-            width = os.get_terminal_size(self._fd).columns or width
-        self._erase()
-        if line:
-            self._write(cut(line, width - 1))
-            self._is_shown = True
-
-    def _erase(self):
-        if self._is_shown:
-            self._write(_CLEAR)
-            self._is_shown = False
-
-    def _write(self, text):
-        with signals.suppress(OSError):      # a terminal that has gone
-            os.write(self._fd, text.encode(self._encoding, "replace"))
 
 
 class Screen:
@@ -156,9 +21,9 @@ class Screen:
     """
 
     def __init__(self, fd=None, is_quiet=False, encoding="utf-8"):
-        self.__name__, self.is_quiet = NAME, is_quiet
-        self.booting = Booting()
-        self._live = None if fd is None or is_quiet else Live(fd, self._line, encoding)
+        self.__name__, self.is_quiet, self._fd = NAME, is_quiet, fd
+        self.booting = boot_progress.Booting()
+        self._live = None if fd is None or is_quiet else boot_progress.Live(fd, self._line, encoding)
         self._running = {}              # {test's id: when it began}
         self._rows = {}                 # {(worker, test's id): [seconds, word, reason]}
         self._is_reporting = self._has_live = False
@@ -176,6 +41,13 @@ class Screen:
         if self._has_live:
             terminal = self._reporter._tw
             terminal.write = _Write(self._live, terminal, terminal.write)
+
+    def close(self):
+        """It shows nothing any more."""
+        self._live_ends()
+        if self._fd is not None:
+            fd, self._fd = self._fd, None
+            os.close(fd)
 
     def shows(self):
         """Whether a line tells what boots (bool)."""
@@ -214,6 +86,8 @@ class Screen:
     @pytest.hookimpl(tryfirst=True)
     def pytest_keyboard_interrupt(self, excinfo):
         self._live_ends()
+        if type(excinfo.value) is not KeyboardInterrupt:        # a stop of another kind
+            return
         names = [printable(vm.name) for vm in self._vms() if not vm.is_dead()]
         if self._reporter is not None and names and not self.is_quiet:
             self._reporter.ensure_newline()
@@ -309,6 +183,38 @@ def _end_of(report):
 def screen_of(config):
     """The run's Screen, or None: a plain pytest, a worker of pytest-xdist's, and no terminal."""
     return config.pluginmanager.getplugin(NAME)
+
+
+@contextlib.contextmanager
+def told(vm, config):
+    """While a VM boots, pytest's terminal says what is being waited for."""
+    screen = screen_of(config)
+    if screen is not None and screen.is_quiet:
+        yield
+    elif screen is None or not screen.shows():
+        with _told_in_lines(vm, config):
+            yield
+    else:
+        with screen.booting.told(vm) as tell, boot_progress.handled(boot_progress.Progress(None, tell)):
+            yield
+
+
+@contextlib.contextmanager
+def _told_in_lines(vm, config):
+    reporter = config.pluginmanager.getplugin("terminalreporter")
+    capture = config.pluginmanager.getplugin("capturemanager")
+    if reporter is None:                # a worker of pytest-xdist's
+        yield
+        return
+
+    def tell(line):
+        shown = capture.global_and_fixture_disabled() if capture else contextlib.nullcontext()
+        with shown:
+            reporter.ensure_newline()
+            reporter.line(line)
+
+    with boot_progress.handled(boot_progress.Progress(vm.name, tell)):
+        yield
 
 
 def made(is_verbose=False, is_quiet=False):
