@@ -11,6 +11,7 @@ from virtvm.companions.printable import printable
 
 def _guest_build(args):
     from virtvm import guest
+    from virtvm.companions.quoting import quote
 
     def log(line):
         if not args.quiet:
@@ -24,7 +25,10 @@ def _guest_build(args):
     log("kernel:  %s" % built.kernel)
     log("initrd:  %s" % built.initrd)
     log("disk:    %s" % built.disk)
-    log("login:   %s, on SSH and on ttyS0" % built.username)
+    is_known = args.password == guest.PASSWORD      # by everybody
+    log("login:   %s, password %s, on SSH and on ttyS0" % (
+        built.username, args.password if is_known else "as given"))
+    log("try it:  virtvm shell --guest %s" % quote(args.directory))
     return 0
 
 

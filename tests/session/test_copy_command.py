@@ -14,6 +14,7 @@ from virtvm import cli
 from virtvm.commands import copy
 from virtvm.commands.copy import Place
 from virtvm.companions import aexpect
+from virtvm.companions.exceptions import SCPError
 
 
 @pytest.mark.parametrize("text, expected", [
@@ -268,3 +269,31 @@ def test_import_is_light():
             "sys.exit(','.join(m for m in ('rich', 'virtvm._session', 'virtvm.companions.transfer')"
             " if m in sys.modules))")
     assert subprocess.run([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True).stderr.strip() == ""
+
+
+@pytest.mark.parametrize("said, hint", [
+    ("big: the server said: failure", True), ("big: the server said: no such file", False),
+    ("big: the server said: failure (No space left on device)", False)])
+def test_full_disk_is_a_guess_in_words(said, hint):
+    """OpenSSH's server has nothing but "failure" for it."""
+    e = SCPError(said, "")
+    assert ("disk is full" in copy._reason(e)) == hint and said in copy._reason(e)
+
+
+def test_bar_waits_for_what_moves(capsys):
+    """A password may be asked for before: an empty bar stood above and below each question."""
+    bar = copy.Bar()
+    with bar:
+        with bar.paused():
+            pass
+        assert capsys.readouterr().err == ""
+        bar.show("name", 1000000, 2000000)
+        with bar.paused():
+            pass
+    assert "name" in capsys.readouterr().err
+    try:
+        with copy.Bar():
+            raise KeyError
+    except KeyError:
+        pass
+    assert capsys.readouterr().err == ""

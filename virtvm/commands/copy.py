@@ -126,6 +126,11 @@ def run(args):
     return 0
 
 
+# OpenSSH's SFTP server has no status for the one that people meet most.
+_SAYS_NOTHING = re.compile(r"the server said: failure$", re.I)
+_HINT = ", which is all that it says when its disk is full or a quota is used up"
+
+
 def _reason(e):
     """Why it failed, and where, in one line: the text of the field's exceptions says less."""
     from virtvm.companions.rss_client import FileTransferServerError
@@ -134,6 +139,8 @@ def _reason(e):
     else:
         parts = [e.msg, e.detail if e.detail != e.msg else None]
     why = ": ".join(part for part in parts if part) or type(e).__name__
+    if _SAYS_NOTHING.search(why):
+        why += _HINT
     name = getattr(e, "filename", None)
     if name and name not in why:
         why = "%s: %s" % (name, why)
@@ -337,18 +344,23 @@ class Bar(Silence):
             TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), DownloadColumn(),
             TransferSpeedColumn(), TimeRemainingColumn(), console=Console(stderr=True), auto_refresh=False)
         self._task = self._bar.add_task("", total=None)
+        self._is_shown = False          # not before something moves: a password may be asked for
 
-    def __enter__(self):
-        self._bar.start()
-        return self
+    def _begin(self):
+        if not self._is_shown:
+            self._is_shown = True
+            self._bar.start()
 
     def __exit__(self, kind, *exc_info):
         if kind is None:
+            self._begin()
             self._bar.update(self._task, total=self._done, completed=self._done)
-        self._bar.refresh()
-        self._bar.stop()
+        if self._is_shown:
+            self._bar.refresh()
+            self._bar.stop()
 
     def show(self, name, done, total):
+        self._begin()
         name = printable(os.path.basename(name))
         if name:
             self._bar.update(self._task, description=name if len(name) <= 24 else name[:21] + "...")
@@ -359,8 +371,10 @@ class Bar(Silence):
 
         @contextlib.contextmanager
         def pause():
-            self._bar.stop()
+            if self._is_shown:
+                self._bar.stop()
             yield
-            self._bar.start()
+            if self._is_shown:
+                self._bar.start()
 
         return pause()
