@@ -12,6 +12,8 @@ def shorter(path):
 def complain(what, status=2):
     """Say on standard error what is wrong (any object's text, a guest's perhaps); return status."""
     from virtvm.companions.printable import printable_lines
+    if isinstance(what, OSError) and what.filename and what.strerror:
+        what = "%s: %s" % (os.fsdecode(what.filename), what.strerror)
     print("virtvm: %s" % printable_lines(what), file=sys.stderr)
     return status
 

@@ -8,6 +8,7 @@ each of its variants.
 """
 
 import argparse
+import errno
 import os
 import sys
 
@@ -354,6 +355,10 @@ def _built(folder, build):
     from virtvm import guest
     if not build:
         return guest.Guest(folder, guest.PASSWORD)
+    above = os.path.dirname(os.path.abspath(folder))
+    if not signals.isdir(above):        # a typing error, perhaps: no tree of folders is made of that
+        raise ConfigError("no guest in %s, and it can't be built there: %s: %s" % (
+            folder, above, os.strerror(errno.ENOENT)))
 
     def log(line):
         if line != "up to date":
@@ -367,7 +372,7 @@ def _built(folder, build):
 def _existing(path):
     path = os.path.abspath(os.path.expanduser(path))
     if not signals.exists(path):
-        raise ConfigError("%s: there is no such file" % path)
+        raise ConfigError("%s: %s" % (path, os.strerror(errno.ENOENT)))
     return path
 
 
