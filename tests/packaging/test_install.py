@@ -1,11 +1,13 @@
 """What people install: the source archive, a wheel built from it, and builds that can't be."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tarfile
 import tempfile
+import textwrap
 import zipfile
 
 import pytest
@@ -144,20 +146,61 @@ def test_nothing():
 """
 
 
-@pytest.mark.timeout(300)
-def test_run_of_an_installed_one_warns_of_nothing(wheel, tmp_path):
-    """Not even where warnings are errors: the command has imported what pytest would rewrite."""
-    venv = tmp_path / "venv"
+@pytest.fixture(scope="module")
+def installed(wheel, tmp_path_factory):
+    """A fresh environment's folder, with the wheel and what `virtvm run` needs."""
+    venv = tmp_path_factory.mktemp("installed") / "env"
     run([sys.executable, "-m", "venv", venv])
     run([venv / "bin" / "python", "-m", "pip", "install", "%s[run]" % wheel])
+    return venv
+
+
+@pytest.mark.timeout(300)
+def test_run_of_an_installed_one_warns_of_nothing(installed, tmp_path):
+    """Not even where warnings are errors: the command has imported what pytest would rewrite."""
     (tmp_path / "test_silent.py").write_text(SILENT)
     (tmp_path / "disk.raw").touch()
-    command = [venv / "bin" / "virtvm", "run", "test_silent.py", "--image", "disk.raw"]
+    command = [installed / "bin" / "virtvm", "run", "test_silent.py", "--image", "disk.raw"]
     said = run(command, cwd=tmp_path)
     assert "1 passed" in said and "warning" not in said.lower()
     (tmp_path / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")
     assert "1 passed" in run(command, cwd=tmp_path)
     assert "1 passed" in run(command, cwd=tmp_path, PYTHONWARNINGS="error")
+
+
+def blocks(path):
+    """(language, text) of each block of code in a document."""
+    with open(os.path.join(TOP, path)) as f:
+        found = re.findall(r"^\.\. code-block:: (\w+)\n((?:\n|[ ]+.*\n)+)", f.read(), re.M)
+    return [(language, textwrap.dedent(text).strip("\n") + "\n") for language, text in found]
+
+
+@pytest.mark.timeout(300)
+def test_quick_start_does_what_it_says(installed, tmp_path):
+    """Block by block and word for word, but for the folders: the guest is kept between runs."""
+    if shutil.which("qemu-system-x86_64") is None:
+        pytest.skip("QEMU is not installed")
+    folder = tmp_path / "var"
+    folder.mkdir()
+    places = {"/var/tmp/guest": os.path.join(TOP, ".cache", "guest"), "/var/tmp": str(folder),
+              "env/bin/": "%s/bin/" % installed}
+
+    def placed(text):
+        return re.sub("|".join(map(re.escape, sorted(places, reverse=True))), lambda m: places[m.group()], text)
+    found = blocks("docs/quickstart.rst")
+    shells = [text for language, text in found if language == "sh"]
+    assert shells[0].split()[0] == "apt-get" and "pip install" in shells[0]        # done, with the wheel
+    for text in shells[1:]:
+        assert text.startswith("env/bin/virtvm ")
+        said = run(["sh", "-e", "-c", placed(text)], cwd=folder)
+        assert "guest build" not in text or re.search(r"^login:   root, password virtvm, ", said, re.M)
+    script = "".join(placed(text) for language, text in found if language == "python")
+    # What a reader would look at.
+    script += "print(session, status, output.split()[0], vm.is_dead(), sep='\\n')\n"
+    assert {language for language, _text in found} == {"sh", "python"} and len(found) > 8
+    said = run([installed / "bin" / "python", "-c", script], cwd=folder).split("\n")
+    assert said[-4:] == ["0", "processor", "True", ""]
+    assert "disk.qcow2" not in os.listdir(folder)
 
 
 LACKING = """
