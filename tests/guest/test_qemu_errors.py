@@ -40,7 +40,9 @@ def test_image_of_another_format(new_vm, tmp_path):
 
 
 def test_missing_qemu(new_vm):
-    fails(new_vm(qemu_binary="/nonexistent/qemu"), virt_vm.VMCreateError, "No such file")
+    fails(new_vm(qemu_binary="/nonexistent/qemu"), virt_vm.VMCreateError, "/nonexistent/qemu: No such file")
+    error = fails(new_vm(qemu_binary="qemu-system-none"), virt_vm.VMCreateError)
+    assert error.output == "qemu-system-none is missing: install it, or name one by qemu_binary"
 
 
 def test_missing_cdrom(new_vm):

@@ -106,6 +106,55 @@ def test_vm_lives_on_and_is_gone_at_the_end(project):
     assert project.calls() == ["create 1024", "login", "create 2048", "destroy"]
 
 
+def test_failing_test_of_old_shows_its_own_lines(project):
+    """pytest's are cut from functions alone: two lines of the test's stood behind 26 of pytest's and pluggy's."""
+    project.write(fails="""
+        from autotest_lib.client.common_lib import error
+
+        def run_fails(test, params, env):
+            helps()
+
+        def helps():
+            try:
+                {}["cause"]
+            except KeyError as e:
+                raise error.TestFail("false is not true") from e
+        """)
+    html = ["-p", "pytest_html.plugin", "--html=report.html", "--self-contained-html"]
+    output = project.run("fails.py", *html, status=1)
+    shown = output[output.index(" run_fails ___"):output.index("Evidence")]
+    assert re.findall(r"^(\S+:\d+): in", shown, re.M) == ["fails.py:9", "fails.py:5", "fails.py:11"]
+    assert "E   KeyError: 'cause'" in shown and "E   virtvm.companions.error.TestFail: false is not true" in shown
+    report = (project.folder / "report.html").read_text()
+    assert "fails.py:5: in run_fails" in report and "pluggy/" not in report and "_pytest/" not in report
+
+
+@pytest.mark.parametrize("kind", ["old", "new"])
+def test_cause_comes_first_where_a_vm_does_not_start(project, kind):
+    project.write(broken="""
+        import hypervisor
+        from virtvm import virt_vm
+
+        class VM(hypervisor.VM):
+            def create(self, *args, **more):
+                said = "qemu: warning: old\\nqemu: no 'space'\\n"
+                raise virt_vm.VMCreateError("qemu-system " + 300 * "-option ", 1, said)
+        """, old="""
+        def run_old(test, params, env):
+            pass
+        """, test_new="""
+        def test_new(vm):
+            pass
+        """)
+    output = project.run("old.py" if kind == "old" else "test_new.py", "--virtvm-param", "vm_class=broken:VM", status=1)
+    assert "-option -option" not in output
+    cause = "the VM did not start (status 1): qemu: warning: old; qemu: no 'space'"
+    assert "E   virtvm.virt_vm.VMCreateError: " + cause in output
+    assert re.search(r"^ERROR \S+ .*" + re.escape(cause), output, re.M)
+    name = "old" if kind == "old" else "test_new"
+    assert "-option -option" in (project.folder / "virtvm-results" / name / "debug" / "command.log").read_text()
+
+
 @once
 def test_nothing_happens_to_those_who_do_not_use_it(project):
     project.write(test_plain="""

@@ -15,4 +15,5 @@ def short(exception):
         return None
     status = getattr(exception, "status", None)
     lines = [line.strip() for line in output.splitlines() if line.strip()] or ["it said nothing"]
-    return "the VM did not start%s: %s" % ("" if status is None else " (status %s)" % status, "; ".join(lines[-_LINES:]))
+    how = "" if status is None else " (status %s)" % status
+    return "the VM did not start%s: %s" % (how, "; ".join(lines[-_LINES:]))
