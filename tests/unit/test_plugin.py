@@ -120,7 +120,8 @@ def test_failing_test_of_old_shows_its_own_lines(project):
             except KeyError as e:
                 raise error.TestFail("false is not true") from e
         """)
-    html = ["-p", "pytest_html.plugin", "--html=report.html", "--self-contained-html"]
+    html = ["-p", "pytest_metadata.plugin", "-p", "pytest_html.plugin",
+            "--html=report.html", "--self-contained-html"]
     output = project.run("fails.py", *html, status=1)
     shown = output[output.index(" run_fails ___"):output.index("Evidence")]
     assert re.findall(r"^(\S+:\d+): in", shown, re.M) == ["fails.py:9", "fails.py:5", "fails.py:11"]
@@ -149,7 +150,7 @@ def test_cause_comes_first_where_a_vm_does_not_start(project, kind):
     output = project.run("old.py" if kind == "old" else "test_new.py", "--virtvm-param", "vm_class=broken:VM", status=1)
     assert "-option -option" not in output
     cause = "the VM did not start (status 1): qemu: warning: old; qemu: no 'space'"
-    assert "E   virtvm.virt_vm.VMCreateError: " + cause in output
+    assert re.search(r"^E +virtvm.virt_vm.VMCreateError: " + re.escape(cause), output, re.M)
     assert re.search(r"^ERROR \S+ .*" + re.escape(cause), output, re.M)
     name = "old" if kind == "old" else "test_new"
     assert "-option -option" in (project.folder / "virtvm-results" / name / "debug" / "command.log").read_text()
