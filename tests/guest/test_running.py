@@ -208,7 +208,7 @@ def test_dry_run_starts_nothing(built_guest, tmp_path):
 def test_what_is_missing_is_said_in_a_line(tmp_path):
     write(tmp_path, **BAD)
     assert virtvm(tmp_path, "run", "fails.py", status=2).startswith("virtvm: no guest")
-    assert "no such file" in virtvm(tmp_path, "run", "fails.py", "--image", "none.qcow2", status=2)
+    assert "No such file" in virtvm(tmp_path, "run", "fails.py", "--image", "none.qcow2", status=2)
     assert "KEY=VALUE" in virtvm(tmp_path, "run", "fails.py", "--param", "mem", status=2)
 
 

@@ -77,8 +77,8 @@ def test_bad_files_are_named(tmp_path, text, complaint):
 
 
 @pytest.mark.parametrize("words, complaint", [
-    (["--config", "/none.toml"], "/none.toml"), (["--image", "/none.img"], "no such file"),
-    (["--kernel", "/none"], "no such file"), (["--param", "mem"], "KEY=VALUE"), (["--param", "=1"], "KEY=VALUE")])
+    (["--config", "/none.toml"], "/none.toml"), (["--image", "/none.img"], "No such file"),
+    (["--kernel", "/none"], "No such file"), (["--param", "mem"], "KEY=VALUE"), (["--param", "=1"], "KEY=VALUE")])
 def test_bad_options_are_named(words, complaint):
     with pytest.raises(config.ConfigError, match=complaint):
         config.load(options(*words))
