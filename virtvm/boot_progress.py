@@ -36,10 +36,18 @@ class Progress(logging.Handler):
 
 
 @contextlib.contextmanager
-def handled(handler):
-    """All that is logged in the block goes to that handler, too."""
+def handled(handler, alone=False):
+    """All that is logged in the block goes to that handler, too.
+
+    alone: the others get no more than before.
+    """
     root = logging.getLogger()
-    level = root.level
+    level, others = root.level, list(root.handlers) if alone else []
+
+    def as_before(record):
+        return record.levelno >= level
+    for other in others:
+        other.addFilter(as_before)
     root.addHandler(handler)
     root.setLevel(min(level, logging.DEBUG) or level)
     try:
@@ -47,6 +55,8 @@ def handled(handler):
     finally:
         root.setLevel(level)
         root.removeHandler(handler)
+        for other in others:
+            other.removeFilter(as_before)
 
 
 def _cells(c):
@@ -192,7 +202,7 @@ def shown(vm, stream):
     live = Live(stream.fileno(), lambda: booting.line([vm]), stream.encoding or "utf-8")
     live.start()
     try:
-        with booting.told(vm) as tell, handled(Progress(None, tell)):
+        with booting.told(vm) as tell, handled(Progress(None, tell), alone=True):
             yield
     finally:
         live.stop()
