@@ -66,7 +66,7 @@ def _leaving_key():
     finally:
         with signals.held():            # the key first: without a handler the signal would end us
             termios.tcsetattr(fd, termios.TCSANOW, before)
-            signal.signal(signal.SIGQUIT, handler)
+            signal.signal(signal.SIGQUIT, signal.SIG_DFL if handler is None else handler)
 
 
 def _until_left(command):

@@ -33,11 +33,12 @@ class Screen:
     def pytest_sessionstart(self, session):
         option = session.config.option
         self._config, self._reporter = session.config, session.config.pluginmanager.getplugin("terminalreporter")
-        if option.verbose > -1:         # pytest's own lines are asked for
+        if getattr(option, "verbose", -1) > -1:         # pytest's own lines are asked for
             self._reporter = None
         # With -s, and with live logs, others write to the terminal at any time.
-        self._has_live = (self._live is not None and self._reporter is not None and option.capture != "no"
-                          and not option.usepdb and not _has_live_logs(session.config))
+        others = (getattr(option, "capture", "no") == "no" or getattr(option, "usepdb", False)
+                  or _has_live_logs(session.config))
+        self._has_live = self._live is not None and self._reporter is not None and not others
         if self._has_live:
             terminal = self._reporter._tw
             terminal.write = _Write(self._live, terminal, terminal.write)
@@ -156,7 +157,9 @@ class _Write:
 
 
 def _has_live_logs(config):
-    return bool(config.getini("log_cli")) or getattr(config.option, "log_cli_level", None) is not None
+    if not hasattr(config.option, "log_cli_level"):         # a run without pytest's logging
+        return False
+    return config.getini("log_cli") or config.option.log_cli_level is not None
 
 
 def _name(nodeid):
