@@ -16,7 +16,7 @@ from contextlib import contextmanager
 
 from virtvm import scratch, signals
 from virtvm.guest.commands import GuestBuildError, missing, reason, run, whole
-from virtvm.guest.initrd import MODULES, files, make_initrd
+from virtvm.guest.initrd import MODULES, MORE_MODULES, files, make_initrd
 from virtvm.guest.kernel import make_kernel
 from virtvm.guest.packages import WANTED, packages
 from virtvm.guest.unpacked import find_one
@@ -101,7 +101,7 @@ def _locked(directory):
 
 def _recipe(password):
     """What the parts depend on besides the packages."""
-    text = repr((_VERSION, sorted(files().items()), MODULES, WANTED, DISK_SIZE, password))
+    text = repr((_VERSION, sorted(files().items()), MODULES, MORE_MODULES, WANTED, DISK_SIZE, password))
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -10,6 +10,8 @@ from virtvm.guest.unpacked import find_library, find_one, needed_by
 
 # What the guest's devices need; a module brings those that it needs itself.
 MODULES = ["virtio_pci", "virtio_blk", "virtio_net", "virtio_console", "virtio_rng", "ext4"]
+# For tests that mount what QEMU makes of a folder; not loaded at boot, and not every kernel has them apart.
+MORE_MODULES = ["vfat", "nls_cp437", "nls_ascii", "nls_utf8"]
 _FILES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "files")
 _FOLDERS = ["bin", "data", "dev", "etc", "etc/dropbear", "lib", "lib/modules", "lib64", "mnt",
             "proc", "root", "run", "sbin", "sys", "tmp", "usr", "usr/bin", "usr/lib",
@@ -84,11 +86,18 @@ def make_initrd(root, password):
     archive.file("etc/shadow", ("root:%s:19000:0:99999:7:::\n" % crypt(password)).encode(), 0o600)
     _add_busybox(archive, root)
     _add_programs(archive, root)
-    modules = Modules(root).needed_for(MODULES)
-    for name, content in modules.items():
-        archive.file("lib/modules/%s.ko" % name, content, 0o644)
-    archive.file("lib/modules/order", "".join(name + "\n" for name in modules).encode(), 0o644)
+    _add_modules(archive, Modules(root))
     return bytes(archive)
+
+
+def _add_modules(archive, modules):
+    """Each list has what it needs before it: insmod takes a module as it is."""
+    needed = modules.needed_for(MODULES)
+    more = modules.needed_for(filter(modules.has, MORE_MODULES))
+    for name, content in {**needed, **more}.items():
+        archive.file("lib/modules/%s.ko" % name, content, 0o644)
+    for name, listed in (("order", needed), ("more", [name for name in more if name not in needed])):
+        archive.file("lib/modules/" + name, "".join(module + "\n" for module in listed).encode(), 0o644)
 
 
 def _add_busybox(archive, root):

@@ -54,6 +54,10 @@ class Modules:
         """The kernel takes - and _ for the same."""
         return os.path.basename(path).split(".")[0].replace("-", "_")
 
+    def has(self, name):
+        """Whether there is a file of that module (bool)."""
+        return self._name(name) in self._paths
+
     def needed_for(self, names, found=None):
         """{name: content (bytes)} of modules and of those that they need, each after what it needs."""
         found = {} if found is None else found
