@@ -4,7 +4,7 @@ import argparse
 import sys
 
 from virtvm import __version__, completion
-from virtvm.commands import check, complain, copy, interactive, params, run
+from virtvm.commands import check, complain, copy, interactive, params, run, seed
 from virtvm.commands import list as list_command
 from virtvm.companions.printable import printable
 
@@ -33,7 +33,7 @@ def _guest_build(args):
 
 
 def _add_guest(commands):
-    guest = commands.add_parser("guest", help="the small Linux guest for demos and tests")
+    guest = commands.add_parser("guest", help="guests: the small Linux guest for demos and tests, cloud images")
     actions = guest.add_subparsers(dest="action", metavar="ACTION", required=True)
     build = actions.add_parser("build", help="build it from distribution packages")
     build.add_argument("directory", metavar="DIR", help="folder that gets its parts")
@@ -42,6 +42,7 @@ def _add_guest(commands):
     build.add_argument("--update", action="store_true", help="build anew from the newest packages")
     build.add_argument("-q", "--quiet", action="store_true", help="say nothing unless it fails")
     build.set_defaults(run=_guest_build)
+    seed.add(actions)
 
 
 class _Version(argparse.Action):

@@ -1,0 +1,266 @@
+"""What lets us into a distribution's cloud image: a NoCloud seed for its cloud-init, with a key made for the run.
+
+The seed is a folder of two files, which QEMU shows to the guest as a small disk with the label that
+cloud-init looks for.  An image with systemd and no cloud-init takes root's key from a credential instead.
+"""
+
+import base64
+import binascii
+import json
+import os
+import re
+import struct
+import subprocess
+import threading
+
+from virtvm import scratch, signals
+from virtvm.guest.password import crypt
+
+LABEL = "CIDATA"
+_CREDENTIAL = "io.systemd.credential.binary:ssh.authorized_keys.root="
+_USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
+_KINDS = re.compile(r"ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(256|384|521)"
+                    r"|sk-(ssh-ed25519|ecdsa-sha2-nistp256)@openssh\.com")
+_LARGEST = 1 << 16          # of a file with a key
+_KEYGEN_LIMIT = 60          # seconds
+_COMMANDS = {"shutdown_command": "sudo shutdown -h now", "reboot_command": "sudo shutdown -r now"}
+
+
+class SeedError(Exception):
+    """There can be no seed: says in one line why."""
+
+
+# ---- what is in it ----
+
+def check_user(name):
+    """Return the name of a user (str) that every distribution takes.  SeedError."""
+    if not _USER.fullmatch(name):
+        raise SeedError("%r can't be the user that cloud-init makes: a name has small letters, digits, - and _,"
+                        " and begins with a letter" % name)
+    return name
+
+
+def check_key(line):
+    """Return a public key's kind and body (str), without its comment, from a line of OpenSSH's.  SeedError."""
+    line = line.rstrip("\n")
+    kind, _, rest = line.partition(" ")
+    body = rest.strip(" ").partition(" ")[0]
+    try:
+        blob = base64.b64decode(body, validate=True)
+    except (binascii.Error, ValueError):
+        blob = b""
+    if not line.isprintable() or not _KINDS.fullmatch(kind) or not blob.startswith(_string(kind.encode())):
+        raise SeedError("this is no public key of OpenSSH's")      # but, maybe, a secret of another kind
+    return "%s %s" % (kind, body)
+
+
+def _string(data):
+    return struct.pack(">I", len(data)) + data
+
+
+def files(user, key, instance, hostname, hashed=None):
+    """{name: content (bytes)} of a seed.
+
+    user: who may log in with the key (a line of OpenSSH's), root or one who becomes root by sudo.
+    instance: text that no other machine has.  hashed: the user's password as /etc/shadow has it.  SeedError.
+    """
+    config = {"users": ["default"], "ssh_authorized_keys": [check_key(key)]}
+    secret = {"hashed_passwd": hashed, "lock_passwd": False} if hashed else {}
+    if check_user(user) == "root":
+        config["disable_root"] = False
+        if secret:
+            config["users"].append(dict(secret, name="root"))
+    else:
+        # The distribution's own user by another name: its shell and groups are as they should be.
+        config["user"] = dict(secret, name=user, sudo="ALL=(ALL) NOPASSWD:ALL")
+    # YAML takes JSON, whose quoting leaves no doubt.
+    return {"user-data": b"#cloud-config\n" + _json(config),
+            "meta-data": _json({"instance-id": instance, "local-hostname": _hostname(hostname)})}
+
+
+def _json(content):
+    return json.dumps(content, indent=1, sort_keys=True).encode() + b"\n"
+
+
+def _hostname(name):
+    return re.sub(r"[^a-z0-9]+", "-", name.lower())[:63].strip("-") or "virtvm"
+
+
+def credential(key):
+    """The text (str) by which systemd gives root that key, as one of a machine's SMBIOS strings (type 11)."""
+    return _CREDENTIAL + base64.b64encode((check_key(key) + "\n").encode()).decode()
+
+
+# ---- keys ----
+
+def make_key(path):
+    """Make an ed25519 key: path, its owner's alone, and path.pub.  SeedError."""
+    folder, name = os.path.split(os.path.abspath(path))
+    with scratch.Folder(".%s." % name, folder=folder) as made:
+        _keygen("-q", "-t", "ed25519", "-N", "", "-C", "virtvm", "-f", os.path.join(made, "key"))
+        os.rename(os.path.join(made, "key.pub"), path + ".pub")
+        os.rename(os.path.join(made, "key"), path)
+
+
+def _keygen(*words):
+    try:
+        done = subprocess.run(["ssh-keygen", *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, timeout=_KEYGEN_LIMIT)
+    except FileNotFoundError as e:
+        signals.let_out(e)
+        raise SeedError("ssh-keygen is missing: install the package openssh-client") from None
+    except subprocess.TimeoutExpired:
+        raise SeedError("ssh-keygen took longer than %d s" % _KEYGEN_LIMIT) from None
+    if done.returncode:
+        lines = done.stderr.decode(errors="replace").strip().splitlines()
+        raise SeedError("ssh-keygen failed: %s" % (lines[-1] if lines else "status %d" % done.returncode))
+    return done.stdout.decode(errors="replace")
+
+
+def public_key(path):
+    """The public key (str) of a private key's file, or in a public one's.  SeedError."""
+    path = os.path.expanduser(path)
+    lines = [_first_line(path)]
+    if lines[0].startswith("-----BEGIN"):
+        lines[0] = _first_line(path + ".pub") if signals.exists(path + ".pub") else _derived(path)
+    try:
+        return check_key(lines[0])
+    except SeedError:
+        raise SeedError("%s: no key of OpenSSH's is in it" % path) from None
+
+
+def _first_line(path):
+    try:
+        with open(path, "rb") as f:
+            return f.read(_LARGEST).decode(errors="replace").partition("\n")[0].rstrip("\r")
+    except OSError as e:
+        signals.let_out(e)
+        raise SeedError("%s: %s" % (path, e.strerror)) from e
+
+
+def _derived(path):
+    try:
+        return _keygen("-y", "-P", "", "-f", path).partition("\n")[0]
+    except SeedError as e:
+        raise SeedError("%s.pub is missing, and can't be made: %s" % (path, e)) from None
+
+
+# ---- of a run ----
+
+class Seed:
+    """One machine's.
+
+    folder: of the two files.  credential: a file with what SMBIOS is to say, or None.
+    """
+
+    def __init__(self, place, user):
+        self.place = place
+        self.folder = os.path.join(place, "seed")
+        self.credential = os.path.join(place, "credential") if user == "root" else None
+
+    def write(self, content, said):
+        """Write the files, and the one last by which exists() knows that all are there."""
+        signals.makedirs(self.folder, exist_ok=True)
+        if self.credential:
+            scratch.write_whole(self.credential, said.encode())
+        for name in sorted(content, reverse=True):
+            scratch.write_whole(os.path.join(self.folder, name), content[name])
+
+    def exists(self):
+        return signals.exists(os.path.join(self.folder, "meta-data"))
+
+
+class Run:
+    """What this process has for its machines: a key, and a seed each.  All is gone when it ends, or earlier.
+
+    folder: path of all of it.  identity: path of the private key, which is there once a machine needed it.
+    at_end: functions to call without arguments when it is gone.
+    """
+
+    def __init__(self):
+        self.pid = os.getpid()
+        self._scratch = scratch.Folder("virtvm-seeds-")
+        self.folder = self._scratch.path
+        self.identity = os.path.join(self.folder, "id_ed25519")
+        self.at_end = []
+        self._seeds = {}            # what makes one differ from another: its Seed
+        self._lock = threading.Lock()
+
+    def seed(self, name, params):
+        """The Seed (which may not be there yet) of the machine of that name.  SeedError."""
+        return self._seed(name, params)[0]
+
+    def make_seed(self, name, params):
+        """As seed(), and it is there."""
+        seed, what = self._seed(name, params)
+        with self._lock:
+            if not seed.exists():
+                self._make(seed, *what)
+        return seed
+
+    def _seed(self, name, params):
+        login = completion(params)
+        identity = params.get("ssh_identity_file") or self.identity
+        what = name, login["username"], str(params.get("password") or ""), identity
+        with self._lock:
+            if what not in self._seeds:
+                # Its number tells nothing: every user of the host sees it in QEMU's command line.
+                self._seeds[what] = Seed(os.path.join(self.folder, str(len(self._seeds))), login["username"])
+            return self._seeds[what], what
+
+    def _make(self, seed, name, user, password, identity):
+        if identity == self.identity and not signals.exists(identity):
+            make_key(identity)
+        key = public_key(identity)
+        instance = "%s-%s" % (os.path.basename(self.folder), os.path.basename(seed.place))
+        seed.write(files(user, key, instance, name, crypt(password) if password else None), credential(key))
+
+    def end(self):
+        """Remove all of it."""
+        self._scratch.__exit__()
+        for call in self.at_end:
+            call()
+
+
+_run = None
+_run_lock = threading.Lock()
+
+
+def this_run():
+    """This process's Run."""
+    global _run
+    with _run_lock:
+        if _run is None or _run.pid != os.getpid():
+            _run = Run()
+        return _run
+
+
+def end_run():
+    """The run's machines are gone: remove its key and its seeds."""
+    global _run
+    with _run_lock:
+        run, _run = _run, None
+    if run is not None and run.pid == os.getpid():
+        run.end()
+
+
+# ---- its params ----
+
+def wanted(params):
+    """Whether params (a mapping) ask for a seed (bool)."""
+    return params.get("cloud_init") == "yes"
+
+
+def _user(params):
+    return params.get("cloud_init_user") or params.get("username") or "root"
+
+
+def completion(params):
+    """What params that ask for a seed have to say of who logs in, and by which key (dict).  SeedError."""
+    return {"username": check_user(_user(params)),
+            "ssh_identity_file": params.get("ssh_identity_file") or this_run().identity}
+
+
+def defaults(params):
+    """Defaults that params which ask for a seed have beside a run's (dict): of a user who is not root."""
+    return {} if _user(params) == "root" else _COMMANDS
