@@ -20,6 +20,7 @@ import pytest
 from virtvm import signals
 from virtvm.autotest.imports import discover
 from virtvm.companions.printable import printable, printable_lines, printable_output
+from virtvm.companions.quoting import command_line
 from virtvm.companions.secrets import MASK, Secret
 from virtvm.hypervisors import failures
 from virtvm.plugin.screen import COLOURS, screen_of, told
@@ -166,6 +167,8 @@ class Runner:
         if self.used:
             from virtvm.autotest.tests import virt_env_process
             from virtvm.companions import virt_utils
+            from virtvm.guest.cloud_init import end_run
+            end_run()
             virt_env_process.end_networks(self.env)
             virt_utils.close_log_file()
 
@@ -882,7 +885,11 @@ def how_to_reach(vm):
     lines = ["VM '%s' runs on:" % vm.name]
     try:
         port = vm.get_port(int(vm.params.get("shell_port", 22)))
-        lines.append("  ssh -p %d %s@%s" % (port, vm.params.get("username", "root"), vm.get_address()))
+        words = ["ssh", "-p", str(port)]
+        if vm.params.get("ssh_identity_file"):
+            words += ["-i", vm.params.get("ssh_identity_file")]
+        words.append("%s@%s" % (vm.params.get("username", "root"), vm.get_address()))
+        lines.append("  " + printable(command_line(*words)))
     except Exception as e:              # not every VM has a network
         signals.let_out(e)
         lines.append("  no network address: %s" % printable(e))

@@ -97,11 +97,14 @@ def _shell(args):
 @contextlib.contextmanager
 def _logged_in(args, params):
     """A session in the guest that is there, or that is booted for it."""
+    from virtvm.params.config import ConfigError
     with contextlib.ExitStack() as last:
         if args.known_hosts:
             params["ssh_known_hosts"] = args.known_hosts
         timeout = float(params.get("login_timeout"))
         if args.port or args.host:
+            if args.virtvm_cloud_init:
+                raise ConfigError("--cloud-init is for a guest that is booted, not for one that runs already")
             last.enter_context(_logs())
             session = _ask_in(_running(args.host or "localhost", args.port, params), timeout)
         else:
@@ -207,6 +210,7 @@ def _params(args):
 def _booted(params):
     """A VM that is there as long as it is needed."""
     from virtvm.autotest.tests import virt_env_process
+    from virtvm.guest.cloud_init import end_run
     from virtvm.params.config import ConfigError
     from virtvm.params.config import names_guest
     if not names_guest(params):
@@ -220,6 +224,7 @@ def _booted(params):
             yield vm
         finally:
             vm.destroy(gracefully=False)
+            end_run()
 
 
 def _terminal_settings():

@@ -239,6 +239,7 @@ def _pytest(args, files, loaded, more, *plugins):
             words.append(Secret(word) if name == "param" and is_secret(value.partition("=")[0]) else word)
     words += ["--virtvm-write-image"] * args.virtvm_write_image + ["--virtvm-keep"] * args.keep
     words += ["--virtvm-strict-params"] * args.virtvm_strict_params
+    words += ["--virtvm-cloud-init"] * args.virtvm_cloud_init
     if args.autotest_dir:
         words.append("--virtvm-autotest-dir=" + args.autotest_dir)
     words += ["-o", "verbosity_assertions=2"] * args.verbose

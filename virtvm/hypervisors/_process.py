@@ -16,6 +16,7 @@ _REAPER = r"""
 trap '' HUP INT TERM QUIT
 pids=' '
 paths=
+folders=
 newline='
 '
 while read -r what rest; do
@@ -23,10 +24,12 @@ while read -r what rest; do
     +) pids="$pids$rest " ;;
     -) case $pids in *" $rest "*) pids="${pids%%" $rest "*} ${pids#*" $rest "}" ;; esac ;;
     f) paths="$paths$rest$newline" ;;
+    d) folders="$folders$rest$newline" ;;
     esac
 done
 for pid in $pids; do kill -9 "$pid" 2>/dev/null; done
 printf '%s' "$paths" | while read -r path; do rm -f -- "$path"; done
+printf '%s' "$folders" | while read -r path; do rm -rf -- "$path"; done
 """
 
 
@@ -59,7 +62,7 @@ _engines = {}           # pid -> engine session of the processes that this one s
 
 
 def _care_for(what, value):
-    """Have a process killed ("+") or a file removed ("f") when this process is gone."""
+    """Have a process killed ("+"), a file ("f") or a folder ("d") removed when this process is gone."""
     global _reaper
     with _lock, signals.held():
         if _reaper is None or _reaper.pid != os.getpid():
@@ -186,3 +189,13 @@ def remove(path):
     if signals.lexists(path):
         os.unlink(path)
     _care_no_more("f", path)
+
+
+def remove_folder_at_exit(path):
+    """Have a folder (str) removed, with all in it, once this process is gone, however it goes."""
+    _care_for("d", path)
+
+
+def folder_is_gone(path):
+    """A folder of remove_folder_at_exit() was removed by whoever made it."""
+    _care_no_more("d", path)

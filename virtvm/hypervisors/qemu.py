@@ -5,6 +5,7 @@ The command line is made in qemu_command.py, the monitor is in monitor.py, the p
 _process.py.
 """
 
+import contextlib
 import logging
 import os
 import re
@@ -16,10 +17,11 @@ import uuid
 from virtvm import _session, scratch, signals, virt_vm
 from virtvm.companions import aexpect, error, utils, virt_utils
 from virtvm.companions.quoting import command_line, quote
+from virtvm.guest import cloud_init
 from virtvm.host import processes
 from virtvm.hypervisors import disks, kernel_crash, kvm, migration, network, qemu_command
 from virtvm.hypervisors.boot_signs import Signs
-from virtvm.hypervisors._process import Process, remove, remove_at_exit
+from virtvm.hypervisors._process import Process, folder_is_gone, remove, remove_at_exit, remove_folder_at_exit
 from virtvm.hypervisors.monitor import TYPES, MonitorError, QMPCmdError
 from virtvm.session.prompt import PROMPT
 
@@ -273,7 +275,7 @@ class VM(virt_vm.BaseVM):
         error.context("creating '%s'" % self.name)
         self.destroy(gracefully=False, free_mac_addresses=False)
         self.name = name or self.name
-        self.params = self.params if params is None else _as_params(params)
+        self.set_params(self.params if params is None else params)
         self.root_dir = root_dir or self.root_dir
         self._check_assignable()
         self._check_cdroms()
@@ -287,6 +289,34 @@ class VM(virt_vm.BaseVM):
             except virt_vm.VMCreateError as e:
                 if left == 1 or not any(word in e.output for word in _PORT_WORDS):
                     raise
+
+    def set_params(self, params):
+        """Params that this VM is to have from now on.  Those with cloud_init learn who logs in by which key."""
+        self.params = _as_params(params)
+        if cloud_init.wanted(self.params):
+            with self._told_seed_errors():
+                self.params = self.params.copy()
+                self.params.update(cloud_init.completion(self.params))
+
+    @contextlib.contextmanager
+    def _told_seed_errors(self):
+        try:
+            yield
+        except cloud_init.SeedError as e:
+            raise virt_vm.VMCreateError("cloud_init = yes", None, str(e)) from None
+
+    def _seed(self, make):
+        """What cloud-init in the guest is to find (Seed), made if told to; or None."""
+        if not cloud_init.wanted(self.params):
+            return None
+        with self._told_seed_errors():
+            run = cloud_init.this_run()
+            if not make:
+                return run.seed(self.name, self.params)
+            if not run.at_end:
+                remove_folder_at_exit(run.folder)       # however this process ends
+                run.at_end.append(lambda: folder_is_gone(run.folder))
+            return run.make_seed(self.name, self.params)
 
     def _check_assignable(self):
         kind = self.params.get("pci_assignable", "no")
@@ -412,7 +442,7 @@ class VM(virt_vm.BaseVM):
             self.name, self.root_dir, kvm=use_kvm, monitors=list(zip(self._monitor_names(), fds)),
             console=fds[-1], testlog=self.get_testlog_filename(), redirs=self.redirs,
             macs=self._macs(), ifnames=ifnames, uuid=self.uuid, incoming=incoming,
-            overlays=self._overlays.paths if sockets else None,
+            overlays=self._overlays.paths if sockets else None, seed=self._seed(make=bool(sockets)),
             canary=(self._canary_port(), self._canary) if self._canary and self._canary_port() else None)
 
     def make_qemu_command(self, name=None, params=None, root_dir=None):

@@ -9,6 +9,7 @@ import shutil
 
 from virtvm import signals, virt_vm
 from virtvm.companions import virt_utils
+from virtvm.guest.cloud_init import LABEL
 
 HUGEPAGE_PATH = "/mnt/kvm_hugepage"
 
@@ -22,17 +23,18 @@ class Setup:
     more, on which nobody listens, or None.  macs: one MAC address a NIC.
     ifnames: one host interface a NIC, for tap.  uuid: str or None.  incoming: whether
     it waits for its state by migration (bool).  overlays: {number of a drive: path of what is
-    written instead of its image}.
+    written instead of its image}.  seed: cloud_init.Seed, or None.
     """
 
     def __init__(self, name, root_dir, kvm=False, monitors=(), console=None, testlog=None,
                  redirs=None, macs=(), ifnames=(), uuid=None, incoming=False, canary=None,
-                 overlays=None):
+                 overlays=None, seed=None):
         self.name, self.root_dir, self.kvm = name, root_dir, kvm
         self.monitors, self.console, self.testlog = list(monitors), console, testlog
         self.redirs, self.macs, self.ifnames = dict(redirs or {}), list(macs), list(ifnames)
         self.uuid, self.incoming, self.canary = uuid, incoming, canary
         self.overlays = dict(overlays or {})
+        self.seed = seed
 
 
 def escape(value):
@@ -66,10 +68,12 @@ def make_argv(params, setup):
         argv += ["-chardev", "socket,id=monitor%d,fd=%d,server=on,wait=off" % (number, fd),
                  "-mon", "chardev=monitor%d,mode=control" % number]
     argv += _serial(params, setup)
+    first = 0 if setup.seed and not _says_what_boots(params) else None
     for number, image in enumerate(_drives(params)):
-        argv += _image(number, params.object_params(image), setup)
+        argv += _image(number, params.object_params(image), setup, number == first)
     for number, cdrom in enumerate(params.objects("cdroms")):
         argv += _cdrom(number, params.object_params(cdrom), setup.root_dir)
+    argv += _seed(setup.seed)
     for number, nic in enumerate(params.objects("nics")):
         argv += _nic(number, params.object_params(nic), setup)
     argv += _kernel(params, setup.root_dir) + _display(params) + _rest(params, setup)
@@ -113,7 +117,12 @@ _CONTROLLERS = {"scsi": "virtio-scsi-pci,id=scsi%d", "ahci": "ahci,id=ahci%d", "
 _BUSES = {"scsi": ",bus=scsi%d.0", "ahci": ",bus=ahci%d.0", "usb": ",bus=xhci%d.0"}
 
 
-def _image(number, params, setup):
+def _says_what_boots(params):
+    return any(params.get(name) for name in ("kernel", "boot_order", "boot_once")) or any(
+        params.object_params(image).get("image_boot") == "yes" for image in _drives(params))
+
+
+def _image(number, params, setup, boots):
     kind = params.get("drive_format", "ide")
     overlay = setup.overlays.get(number)
     drive = "file=%s,if=none,id=drive%d,format=%s" % (
@@ -136,7 +145,7 @@ def _image(number, params, setup):
         device += _BUSES[kind] % number
     if params.get("drive_serial"):
         device += ",serial=" + escape(params.get("drive_serial"))
-    if params.get("image_boot") == "yes":
+    if boots or params.get("image_boot") == "yes":
         device += ",bootindex=%d" % (number + 1)
     return argv + ["-device", device]
 
@@ -153,6 +162,15 @@ def _cdrom(number, params, root_dir):
     if path:
         drive += ",file=%s,format=raw" % escape(path)
     return ["-drive", drive, "-device", "ide-cd,drive=cd%d" % number]
+
+
+def _seed(seed):
+    """A small disk that QEMU makes of a folder, and what systemd finds in SMBIOS."""
+    if seed is None:
+        return []
+    argv = ["-drive", "driver=vvfat,dir=%s,label=%s,read-only=on,if=none,id=seed" % (escape(seed.folder), LABEL),
+            "-device", "virtio-blk-pci,drive=seed"]
+    return argv + (["-smbios", "type=11,path=" + escape(seed.credential)] if seed.credential else [])
 
 
 def _nic(number, params, setup):

@@ -34,6 +34,7 @@ def add_arguments(add, prefix="--"):
     option("image-format", "format of the image, such as qcow2 or raw (default: by its suffix)", metavar="FORMAT")
     option("image-backing", "a backing file that the image may have; may be given often", metavar="FILE",
            action="append")
+    option("cloud-init", "let us into a distribution's cloud image: by a key made for the run", action="store_true")
     option("kernel", "kernel to boot", metavar="FILE")
     option("initrd", "its initial RAM disk", metavar="FILE")
     option("config", "file with params: TOML, or autotest's .cfg", metavar="FILE", action="append")
@@ -80,7 +81,7 @@ class Config:
 
     def __init__(self, options, build=True):
         self.tests, self.variants, self.named = {}, None, {}
-        self._base = dict(DEFAULTS)
+        self._base = {}
         self._runs = None               # {type: its numbered runs}, once they are expanded
         self._is_strict = getattr(options, "virtvm_strict_params", False)
         self._said, self._told = {}, set()      # {param of a TOML file or --param: which}; those complained of
@@ -88,6 +89,8 @@ class Config:
         self._read_files(options)
         self._boot(options)
         self._image(options)
+        if getattr(options, "virtvm_cloud_init", False):
+            self.named["cloud_init"] = "yes"
         self._account(options)
         self.given = dict(map(_pair, getattr(options, "virtvm_param", None) or []))
         self._said.update(dict.fromkeys(self.given, "--param"))
@@ -114,7 +117,7 @@ class Config:
         self.named.update({
             "image_raw_device": "yes", "image_name": path, "image_format": _image_format(options, path),
             "image_snapshot": "no" if getattr(options, "virtvm_write_image", False) else "yes"})
-        self._base["images"] = self._base["images"] or "image1"
+        self._base["images"] = self._base.get("images") or DEFAULTS["images"] or "image1"
 
     def _account(self, options):
         """Who logs in: beside --image, what is named by an option."""
@@ -223,7 +226,7 @@ class Config:
         params.update(marked)
         params.update(self.named)
         params.update(self.given)
-        return params
+        return {**DEFAULTS, **_of_cloud_init(params)}
 
     def _params(self, names, variant, marked=()):
         from virtvm.params.params import Params
@@ -278,6 +281,17 @@ class Config:
         for name, table in _tables(content, "tests", path):
             self.tests.setdefault(name, {}).update(table)
             self._said.update(dict.fromkeys(table, path))
+
+
+def _of_cloud_init(params):
+    """params (dict), with who logs in by which key, and with other defaults, where cloud-init says that."""
+    if params.get("cloud_init") != "yes":
+        return params
+    from virtvm.guest import cloud_init
+    try:
+        return {**cloud_init.defaults(params), **params, **cloud_init.completion(params)}
+    except cloud_init.SeedError as e:
+        raise ConfigError(str(e)) from e
 
 
 def _tables(content, name, path):

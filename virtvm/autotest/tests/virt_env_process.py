@@ -98,6 +98,8 @@ def preprocess_vm(test, params, env, name):
                  and (not vm.is_alive() or vm.needs_restart(name=name, params=params, basedir=test.bindir))))
     if start:
         vm.create(name, params, test.bindir, migration_mode=params.get("migration_mode"))
+    elif hasattr(vm, "set_params"):
+        vm.set_params(params)
     else:
         vm.params = params
     _screendump(test, vm, "pre")
