@@ -283,3 +283,9 @@ class RepoWriteError(RepoError):
 
 class RepoUnknownError(RepoError):
     """The repository failed for no reason that it gave."""
+
+
+# Their name for those who import them, and in pickles that other versions read.
+for _class in list(globals().values()):
+    if isinstance(_class, type) and issubclass(_class, Exception):
+        _class.__module__ = "virtvm.companions.error"

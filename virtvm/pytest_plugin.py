@@ -23,9 +23,9 @@ from virtvm.companions.printable import printable, printable_lines, printable_ou
 from virtvm.companions.quoting import command_line
 from virtvm.companions.secrets import MASK, Secret
 from virtvm.hypervisors import failures
+from virtvm.plugin.keys import RUNNER
 from virtvm.plugin.screen import COLOURS, screen_of, told
 
-RUNNER = pytest.StashKey()
 CONFIGURATION = pytest.StashKey()
 SUMMARY = pytest.StashKey()
 

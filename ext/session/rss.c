@@ -211,7 +211,7 @@ static PyObject *copy_end(struct copy *copy, struct rss *self)
 
 static const char put_doc[] =
     "put($self, /, sources, target, *, stall=0.0, on_file=None, on_moved=None,\n"
-    "    timeout=600.0)\n--\n\n"
+    "    timeout=600.0, exclude=())\n--\n\n"
     "Copy local files and trees to the guest; return (files, folders, bytes).\n\n"
     "sources: tuple of absolute paths (bytes); target: path there (bytes).  stall: seconds\n"
     "without a byte that end it.  on_file(path) is called when a file begins,\n"

@@ -54,7 +54,7 @@ OTHERS = {
     "timeout": 1, "pid": 2 ** 22 + 1, "pids": [2 ** 22 + 1], "pgid": 2 ** 22 + 1, "begin": bool,
     "sig": 0, "vm": mock.MagicMock(), "module": os,
     "session": mock.MagicMock(is_responsive=lambda **kw: False), "port": 1,
-    "verbose": False, "coloured": False,
+    "verbose": False, "coloured": False, "check": lambda *args: None,
     "keywords": None, "rest": None, "modern": None, "env": {}, "func": len, "step": 1, "first": 0,
     "count": 1, "interval": None, "ttl": None, "adaptive": False, "broadcast": False, "flood": False,
     "output_func": None, "nic_index": 0, "width": 1, "height": 1, "data": b"abc", "data1": b"abc", "data2": b"abc",

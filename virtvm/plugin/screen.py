@@ -9,6 +9,7 @@ import pytest
 from virtvm import boot_progress, signals
 from virtvm.boot_progress import cut
 from virtvm.companions.printable import printable
+from virtvm.plugin.keys import RUNNER
 
 NAME = "virtvm-screen"          # among pytest's plugins
 COLOURS = {"PASS": {"green": True}, **dict.fromkeys(["SKIP", "XFAIL", "XPASS"], {"yellow": True})}
@@ -57,7 +58,6 @@ class Screen:
     # ---- what is being done ----
 
     def _vms(self):
-        from virtvm.pytest_plugin import RUNNER
         runner = self._config.stash.get(RUNNER, None)
         return [] if runner is None else runner.env.get_all_vms()
 
