@@ -292,15 +292,19 @@ static void test_a_lead_is_found_behind_what_was_drawn(void)
 {
     static const char text[] = "a\033[A\033]0;x\007\r\n\033[m\r\n\033[m\033]0;y\007\rout";
     struct vt_lead lead = {.len = 0};
-    CHECK(vt_lead_find(&lead, text, sizeof text - 1) == 0);
+    CHECK(vt_lead_find(&lead, false, text, sizeof text - 1) == 0);
     vt_lead_learn(&lead, "\033[m\r", 4);
-    CHECK(vt_lead_find(&lead, text, sizeof text - 1) == 0);
+    CHECK(vt_lead_find(&lead, false, text, sizeof text - 1) == 0);
     vt_lead_learn(&lead, "\033[m\033]0;title\007\r", 14);
-    CHECK(vt_lead_find(&lead, text, sizeof text - 1) == sizeof text - 1 - 3);
+    CHECK(vt_lead_find(&lead, false, text, sizeof text - 1) == sizeof text - 1 - 3);
     for (size_t n = 0; n < sizeof text - 1 - 4; n++)
-        CHECK(vt_lead_find(&lead, text, n) == 0);
-    CHECK(vt_lead_find(&lead, "x\033[m\033]0;y\007\r", 10) == 0);
-    CHECK(vt_lead_find(&lead, "\033[m\033[m\033]1;y\007\r\033]0;y\007\r\r", 21) == 20);
+        CHECK(vt_lead_find(&lead, false, text, n) == 0);
+    CHECK(vt_lead_find(&lead, false, "x\033[m\033]0;y\007\r", 10) == 0);
+    CHECK(vt_lead_find(&lead, false, "\033[m\033[m\033]1;y\007\r\033]0;y\007\r\r", 21) == 20);
+    static const char off[] = "\r> a\n\r> a\nb\n\033[?2004l1\n";    /* fish without a title: all lines, again and again */
+    CHECK(vt_lead_learn(&lead, "\033[?2004l", 8));
+    CHECK(vt_lead_find(&lead, false, off, sizeof off - 1) == 0);
+    CHECK(vt_lead_find(&lead, true, off, sizeof off - 1) == sizeof off - 1 - 2);
 }
 
 /* Under valgrind and the sanitizers: no read beyond the end. */

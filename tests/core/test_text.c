@@ -102,6 +102,10 @@ static void test_echo_is_followed_through_wraps_and_escapes(void)
     CHECK(align("for\nx\ndo", "for\r\nx\r\n> > do\r\n1\n", &end) == VT_ECHO_DONE && end == 16);
     CHECK(align("cat\n> x", "cat\r\n> x\r\n1\n", &end) == VT_ECHO_DONE && end == 10);
     CHECK(align("cat\n> x", "cat\r\n> > x\r\n1\n", &end) == VT_ECHO_DONE && end == 12);
+    CHECK(align("cat\n123", "cat\r\n12> 3\r\n1\n", &end) == VT_ECHO_DONE && end == 12);
+    CHECK(align("cat\n123", "cat\r\n12>", &end) == VT_ECHO_MORE);
+    CHECK(align("cat\n123", "cat\r\n> 12> 3\r\n1\n", &end) == VT_ECHO_NONE);
+    CHECK(align("long\nline", "\r< line\r\nout", &end) == VT_ECHO_NONE);
     CHECK(align("long line", "\r< line\r\nout", &end) == VT_ECHO_DONE && end == 9);
 }
 
@@ -162,12 +166,38 @@ static void test_echoes_that_are_drawn(void)
     CHECK(!drawn("echo hi", "hi\n", &end));
     CHECK(!drawn("echo hi", "\rvm> echo hi", &end));
     CHECK(!drawn("seq 9", "\n", &end));
+    /* zsh, 40 columns: a blank beyond the row's end, CR, and the next row over nothing; a right prompt erased */
+    CHECK(drawn("echo xxxxxxxxxx", "e\010echo xxx\033[Kxxxxxx \r\033[Kx\033[?1l\r\r\nout", &end));
+    CHECK(!drawn("echo xxxxxxxxxx", "e\010echo xxx\033[Kxxxxxx \r\033[Ky\033[?1l\r\r\nout", &end));
     CHECK(align("echo \346\274\242 x", "echo ? x\r\n", &end) == VT_ECHO_DONE && end == 10);
     CHECK(align("cat <<E\nx\nE", "cat <<E\r\nheredoc> x\r\nheredoc> E\r\nx", &end) == VT_ECHO_DONE && end == 33);
 }
 
+static enum vt_row row(const char *cmd, const char *text, size_t *head)
+{
+    return vt_echo_row(cmd, strlen(cmd), text, strlen(text), head);
+}
+
+/* What is drawn behind prompts within a command, and behind a shell's own. */
+static void test_rows_of_a_command(void)
+{
+    size_t head = 0;
+    CHECK(row("one", "\r\033[Jheredoc> \033[K\033[?1h\033=o\010one\033[?1l\033>\r", &head) == VT_ROW_WITHIN);
+    CHECK(row("> two", "> > two", &head) == VT_ROW_WITHIN);
+    CHECK(row("", "cmdsubst dquote> ", &head) == VT_ROW_WITHIN);
+    CHECK(row("end", "foreach? end", &head) == VT_ROW_WITHIN);
+    CHECK(row("abcdefghijkl", "abcdef\rdefghijkl     <\010\010", &head) == VT_ROW_WITHIN);
+    CHECK(row("one", "one", &head) == VT_ROW_OTHER);
+    CHECK(row("one", "two", &head) == VT_ROW_OTHER);
+    CHECK(row("", "", &head) == VT_ROW_OTHER);
+    CHECK(row("f", "vm # f", &head) == VT_ROW_HEAD && head == 5);
+    CHECK(row("  f", "vm #   f", &head) == VT_ROW_HEAD && head == 5);
+    CHECK(row("f", "abc%           \r \r\rvm# \033[Kf\010f", &head) == VT_ROW_HEAD && head == 23);
+}
+
 CHECK_MAIN(
     TEST(test_echoes_that_are_drawn),
+    TEST(test_rows_of_a_command),
     TEST(test_shown_removes_escapes_and_obeys_the_cursor),
     TEST(test_shown_follows_the_cursor_along_the_line),
     TEST(test_shown_heeds_no_modes),

@@ -251,7 +251,7 @@ def _find_prompt(session, timeout, where):
     import re
     from virtvm.companions import aexpect
     asked, match = session.status_test_command, session._match
-    if re.search(session.prompt, "C:\\>"):
+    if re.search(session.prompt, "C:\\>") and asked in ("echo $?", "", None):
         session.status_test_command = "echo %errorlevel%"   # what cmd.exe can prove itself by
     session._match = _unless_expired(match)
     try:

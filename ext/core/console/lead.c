@@ -47,25 +47,31 @@ size_t vt_lead_len(const struct vt_lead *l, const char *text, size_t n)
     return lead_len(l, 0, text, n);
 }
 
+static bool ends_paste(const char *seq, size_t n)
+{
+    static const char off[] = "\033[?2004l";
+    return n == sizeof off - 1 && memcmp(seq, off, n) == 0;
+}
+
 /* Where the lead's next string begins, from `from` on, and its length (0: there is none). */
-static size_t next_string(const struct vt_lead *l, size_t from, size_t *len)
+static size_t next_string(const struct vt_lead *l, bool paste, size_t from, size_t *len)
 {
     for (; (*len = item_len(l->text + from, l->len - from)) > 0; from += *len)
-        if (*len > 2 && l->text[from + 1] == ']')
+        if ((*len > 2 && l->text[from + 1] == ']') || (paste && ends_paste(l->text + from, *len)))
             break;
     return from;
 }
 
 /* Where the lead ends, if the sequences at text's begin have all its strings in them. */
-static size_t strings_end(const struct vt_lead *l, const char *text, size_t n)
+static size_t strings_end(const struct vt_lead *l, bool paste, const char *text, size_t n)
 {
-    size_t own, at = 0, next = next_string(l, 0, &own);
+    size_t own, at = 0, next = next_string(l, paste, 0, &own);
     for (size_t len; own > 0; at += len) {
         if ((len = item_len(text + at, n - at)) == 0)
             return 0;
         if (vt_same_sequence(text + at, len, l->text + next, own)) {
             size_t behind = next + own;
-            next = next_string(l, behind, &own);
+            next = next_string(l, paste, behind, &own);
             if (own == 0)
                 return at + len + lead_len(l, behind, text + at + len, n - at - len);
         }
@@ -73,10 +79,10 @@ static size_t strings_end(const struct vt_lead *l, const char *text, size_t n)
     return 0;
 }
 
-size_t vt_lead_find(const struct vt_lead *l, const char *text, size_t n)
+size_t vt_lead_find(const struct vt_lead *l, bool paste, const char *text, size_t n)
 {
     for (size_t at = 0; at < n;) {
-        size_t len = strings_end(l, text + at, n - at);
+        size_t len = strings_end(l, paste, text + at, n - at);
         if (len > 0)
             return at + len;
         const char *lf = memchr(text + at, '\n', n - at);

@@ -23,7 +23,7 @@ size_t vt_lead_len(const struct vt_lead *l, const char *text, size_t n);
 
 /* Where the lead ends that is the first one at the begin of a line of text; 0: there is none, or too little is
  * known of it.  It is known by its strings (a title, a mark), all of them: nothing that an editor draws is like
- * those, over however many rows. */
-size_t vt_lead_find(const struct vt_lead *l, const char *text, size_t n);
+ * those, over however many rows.  paste: that bracketed paste is turned off counts as one. */
+size_t vt_lead_find(const struct vt_lead *l, bool paste, const char *text, size_t n);
 
 #endif

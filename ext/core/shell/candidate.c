@@ -68,6 +68,22 @@ static enum vt_rc align_through(struct vt_run *r, const char *text, size_t n, en
     return rc;
 }
 
+/* Whether the echo is the command and nothing else but "> " for its lines, as a terminal's is. */
+static bool is_bare(struct vt_command *c, const char *text, size_t n)
+{
+    size_t at = 0;
+    c->echo_prompts = 0;
+    for (size_t i = 0; i < c->len; i++, at++) {
+        while (c->text[i] == '\n' && at < n && text[at] == '\r')
+            at++;
+        for (; n - at >= 2 && at < n && text[at] == '>' && text[at + 1] == ' ' && c->text[i] != '>'; at += 2)
+            c->echo_prompts++;
+        if (at >= n || text[at] != c->text[i])
+            return false;
+    }
+    return true;
+}
+
 static enum vt_rc align_echo(struct vt_run *r, const char *text, size_t n)
 {
     size_t end;
@@ -76,6 +92,8 @@ static enum vt_rc align_echo(struct vt_run *r, const char *text, size_t n)
     if (rc != VT_OK || echo == VT_ECHO_MORE)
         return rc;
     r->echo_open = false;
+    r->c->echo_cut = echo == VT_ECHO_DONE;
+    r->c->echo_bare = r->c->echo_cut && is_bare(r->c, text, end);
     if (echo == VT_ECHO_DONE)
         r->start = r->sent + end;
     else

@@ -226,6 +226,7 @@ enum vt_rc vt_session_command(struct vt_session *s, struct vt_command *c, struct
     struct vt_run r = {.s = s, .c = c, .w = w, .start = s->store.total};
     c->spans = 0;
     c->found = c->has_status = c->too_much = false;
+    c->echo_cut = c->echo_bare = c->lead_found = false;
     while (c->len > 0 && c->text[c->len - 1] == '\n')      /* each would be a line of its own */
         c->len--;
     enum vt_rc rc = prepare(&r);

@@ -37,6 +37,10 @@ struct vt_command {
     int status;
     struct vt_span output[VT_SPANS];    /* in order; also what came before a failure */
     int spans;
+    bool echo_cut;                  /* the whole command's echo is not in them; */
+    bool echo_bare;                 /* it was the command and this many prompts */
+    size_t echo_prompts;
+    bool lead_found;                /* they begin behind what a shell sends before an output */
 };
 
 /* Runs one command.  VT_OK; VT_TIMEOUT (see found), VT_EOF or another end of the

@@ -22,6 +22,7 @@ struct echo {
     bool matched;           /* at least one has */
     bool scrolls;           /* "\r<" comes soon: the line is rewritten */
     bool may_repeat;        /* a lone CR came: readline may print one byte twice */
+    size_t ahead;           /* lines that ended: each may have the shell's prompt amid what the terminal echoes */
 };
 
 static bool is_skipped(char c)
@@ -137,16 +138,34 @@ static bool take_newline(struct echo *e)
     if (!own_line)
         return true;
     e->c++;
+    e->ahead++;
     skip_unseen(e);
     size_t named = continuation(e->text + e->t, e->n - e->t);
     if (named > 2) {
         e->t += named;
+        e->ahead--;
         return true;
     }
     size_t shown = continuations(e->text + e->t, e->n - e->t);
     size_t own = continuations(e->cmd + e->c, e->cmd_len - e->c);
-    e->t += shown > own ? 2 * (shown - own) : 0;
+    size_t extra = shown > own ? shown - own : 0;
+    e->t += 2 * extra;
+    e->ahead -= extra < e->ahead ? extra : e->ahead;
     return true;
+}
+
+/* A shell without an editor writes its prompt into what the terminal still echoes.  -1: cut off; 0: no prompt. */
+static int take_prompt(struct echo *e)
+{
+    if (e->ahead == 0 || e->text[e->t] != '>')
+        return 0;
+    if (e->t + 1 == e->n)
+        return -1;
+    if (e->text[e->t + 1] != ' ')
+        return 0;
+    e->t += 2;
+    e->ahead--;
+    return 1;
 }
 
 static bool take_byte(struct echo *e)
@@ -190,6 +209,8 @@ static bool is_near(const char *scroll, const char *text)
 static enum vt_echo scrolled_end(const struct echo *e, size_t *end)
 {
     const char *lf = memchr(e->text, '\n', e->n);
+    if (memchr(e->cmd, '\n', e->cmd_len) != NULL)
+        return VT_ECHO_NONE;        /* each of its lines has a row of its own */
     if (lf == NULL)
         return VT_ECHO_MORE;
     *end = (size_t)(lf - e->text) + 1;
@@ -212,8 +233,12 @@ static enum vt_echo align(const char *cmd, size_t cmd_len, const char *text, siz
             return VT_ECHO_MORE;
         if (skipped > 0)
             continue;
-        if (e.c == cmd_len ? !(e.may_repeat && text[e.t] == e.last) : !take_byte(&e))
-            return e.scrolls ? scrolled_end(&e, end) : VT_ECHO_NONE;
+        if (e.c == cmd_len ? !(e.may_repeat && text[e.t] == e.last) : !take_byte(&e)) {
+            int taken = e.t < n ? take_prompt(&e) : 0;
+            if (taken > 0)
+                continue;
+            return taken < 0 ? VT_ECHO_MORE : e.scrolls ? scrolled_end(&e, end) : VT_ECHO_NONE;
+        }
         if (e.c == cmd_len && e.may_repeat && e.t < n && text[e.t] == e.last) {
             e.may_repeat = false;               /* the wrapped byte, printed again */
             e.t++;
@@ -289,7 +314,33 @@ static bool shows(const char *row, size_t n, const char *prompt, size_t prompt_l
         return true;
     if (n > SCROLLED_MIN && strchr("<>*+", row[n - 1]) != NULL)
         n--;
+    if (n > SCROLLED_MIN && row[0] == '<') {
+        row++;
+        n--;
+    }
     return n >= SCROLLED_MIN && n < len && vt_ends_with(cmd, len, row, n);
+}
+
+/* A row that an editor goes on with on the next one, by a blank beyond its end and CR (zsh); text's end if there is
+ * none.  Many blanks before are no such thing: the way onto a fresh row. */
+static size_t row_end(const char *text, size_t n)
+{
+    for (size_t at = 0; at + 1 < n; at++)
+        if (text[at] == ' ' && text[at + 1] == '\r')
+            return at;
+    return n;
+}
+
+/* What text shows on all its rows, without blanks. */
+static size_t shown_rows(const char *text, size_t n, char *out)
+{
+    size_t len = 0;
+    for (size_t at = 0; at < n; at += 2) {
+        size_t row = row_end(text + at, n - at);
+        len += vt_shown(text + at, row, out + len);
+        at += row;
+    }
+    return without_blanks(out, len, out);
 }
 
 bool vt_echo_drawn(const char *prompt, size_t prompt_len, const char *cmd, size_t cmd_len,
@@ -308,5 +359,68 @@ bool vt_echo_drawn(const char *prompt, size_t prompt_len, const char *cmd, size_
     size_t before = without_blanks(prompt, prompt_len, bare);
     size_t typed = without_blanks(cmd, cmd_len, bare + before);
     *end = len + 1;
-    return shows(seen, shown, bare, before, bare + before, typed);
+    if (shows(seen, shown, bare, before, bare + before, typed))
+        return true;
+    shown = shown_rows(row, prompt_len + len, seen);
+    return typed > 0 && shown == before + typed && memcmp(seen, bare, shown) == 0;
+}
+
+/* ---- the lines of a command of several ---- */
+
+/* Behind the way onto a fresh row, if there is one. */
+static size_t fresh_begin(const char *text, size_t n)
+{
+    size_t blanks = 0, begin = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (text[i] == '\r' && blanks >= SCROLLED_MIN)
+            begin = i + 1;
+        blanks = text[i] == ' ' ? blanks + 1 : 0;
+    }
+    while (begin > 0 && begin < n && (text[begin] == ' ' || text[begin] == '\r'))
+        begin++;
+    return begin;
+}
+
+/* Prompts within a command: "> ", zsh's "for while> ", csh's "foreach? "; several, of lines that came at once. */
+static bool is_continuation(const char *bare, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (!(bare[i] >= 'a' && bare[i] <= 'z') && bare[i] != '>' && bare[i] != '?')
+            return false;
+    return n > 0 && (bare[n - 1] == '>' || bare[n - 1] == '?');
+}
+
+/* Where in the row's bytes the first `count` that are no blanks end, with the blanks behind them that are not
+ * the line's own. */
+static size_t head_end(const char *row, size_t n, size_t count, size_t own)
+{
+    char seen[ROW];
+    uint32_t map[ROW];
+    size_t shown = vt_shown_at(row, row_end(row, n), seen, map), i = 0;
+    for (; i < shown && count > 0; i++)
+        count -= seen[i] != ' ' && seen[i] != '\t';
+    size_t blanks = i;
+    while (blanks < shown && seen[blanks] == ' ')
+        blanks++;
+    blanks = blanks - i > own ? blanks - own : i;
+    return blanks > 0 && blanks <= shown ? map[blanks - 1] + 1 : 0;
+}
+
+enum vt_row vt_echo_row(const char *cmd, size_t cmd_len, const char *row, size_t n, size_t *head)
+{
+    char seen[ROW], typed[ROW];
+    if (n > ROW || cmd_len > ROW)
+        return VT_ROW_OTHER;
+    size_t begin = fresh_begin(row, n), own = 0;
+    row += begin;
+    n -= begin;
+    size_t len = without_blanks(cmd, cmd_len, typed), shown = shown_rows(row, n, seen);
+    while (own < cmd_len && cmd[own] == ' ')
+        own++;
+    if (shown < len || (len > 0 && memcmp(seen + shown - len, typed, len) != 0)) {
+        shown = without_blanks(seen, vt_shown(row, n, seen), seen);
+        return shows(seen, shown, "", 0, typed, len) ? VT_ROW_WITHIN : VT_ROW_OTHER;
+    }
+    *head = begin + head_end(row, n, shown - len, own);
+    return is_continuation(seen, shown - len) ? VT_ROW_WITHIN : shown > len ? VT_ROW_HEAD : VT_ROW_OTHER;
 }

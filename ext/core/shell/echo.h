@@ -26,4 +26,12 @@ bool vt_echo_begun(const char *cmd, size_t cmd_len, const char *text, size_t n);
 bool vt_echo_drawn(const char *prompt, size_t prompt_len, const char *cmd, size_t cmd_len,
                    const char *text, size_t n, size_t *end);
 
+/* What a row (without its newline) is that may show a later line of a command, and what stands before that. */
+enum vt_row {
+    VT_ROW_OTHER,
+    VT_ROW_WITHIN,      /* the line, behind a prompt within the command; or its end, scrolled */
+    VT_ROW_HEAD,        /* the line, behind something else, which ends at *head */
+};
+enum vt_row vt_echo_row(const char *cmd, size_t cmd_len, const char *row, size_t n, size_t *head);
+
 #endif

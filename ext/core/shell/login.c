@@ -116,11 +116,26 @@ static uint64_t line_begin(const struct vt_session *s, uint64_t offset)
     return offset;
 }
 
+/* The question for the line that stands there: a pattern that cmd.exe's prompt matches may be one for all. */
+static const char *login_question(const struct vt_run *r)
+{
+    uint64_t from;
+    size_t n, begin, end;
+    const char *command = vt_is_echo_command(r->c->status_command) ? r->c->status_command : "echo $?";
+    const char *text = vt_run_tail(r->s, r->start, &from, &n);
+    if (strcmp(command, "echo %errorlevel%") != 0 || !vt_last_nonblank(text, n, &begin, &end))
+        return command;
+    char shown[VT_LINE_MAX];
+    size_t len = end - begin > sizeof shown ? 0 : vt_shown(text + begin, end - begin, shown);
+    while (len > 0 && shown[len - 1] == ' ')
+        len--;
+    return len > 0 && strchr("#$%", shown[len - 1]) != NULL ? "echo $?" : command;
+}
+
 enum vt_rc vt_session_find_prompt(struct vt_session *s, struct vt_command *c, struct vt_waiter *w)
 {
     struct vt_run r = {.s = s, .c = c, .w = w, .start = line_begin(s, s->read_at)};
     c->too_much = false;
-    const char *command = vt_is_echo_command(c->status_command) ? c->status_command : "echo $?";
     vt_session_forget(s);
     s->posix = false;
     enum vt_rc rc = vt_run_discard(&r);
@@ -131,13 +146,13 @@ enum vt_rc vt_session_find_prompt(struct vt_session *s, struct vt_command *c, st
         r.sent = r.start;
         rc = login_learn(&r);
     } else if (rc == VT_OK) {
-        rc = login_ask(&r, command);
+        rc = login_ask(&r, login_question(&r));
         if (rc == VT_TIMEOUT && r.mute)
             rc = login_learn(&r);
         for (int again = 0; rc == VT_TIMEOUT && again < 1 && !vt_expired(c->deadline); again++) {
             /* Typed ahead, swallowed by a getty that flushed its input, or no shell. */
             rc = login_wait(&r, VT_WAIT_SILENCE);
-            if (rc == VT_OK && (rc = login_ask(&r, command)) == VT_TIMEOUT && !vt_expired(c->deadline))
+            if (rc == VT_OK && (rc = login_ask(&r, login_question(&r))) == VT_TIMEOUT && !vt_expired(c->deadline))
                 rc = login_learn(&r);
         }
     }

@@ -2,6 +2,7 @@
 #include "shell/run.h"
 
 #include "base/ascii.h"
+#include "console/message.h"
 #include "console/text.h"
 #include "shell/echo.h"
 
@@ -121,6 +122,11 @@ enum vt_rc vt_learn_lead(struct vt_run *r, uint64_t begin, uint64_t end)
     return rc == VT_INVALID ? VT_OK : rc;
 }
 
+static bool has_lines(const struct vt_command *c)
+{
+    return c->text != NULL && memchr(c->text, '\n', c->len) != NULL;
+}
+
 /* Moves *at, where an echo ends, to where the output begins.  drawn: an editor may have drawn more of the
  * command, on rows of its own, and be followed by the lead alone. */
 static enum vt_rc skip_lead(struct vt_run *r, uint64_t *at, uint64_t end, bool drawn)
@@ -128,10 +134,12 @@ static enum vt_rc skip_lead(struct vt_run *r, uint64_t *at, uint64_t end, bool d
     struct vt_piece p;
     const struct vt_lead *lead = &r->s->prompts.lead;
     uint64_t most = VT_LEAD_MAX + DRAWN_MAX + DRAWN_GROWTH * (uint64_t)r->c->len;
+    bool several = has_lines(r->c) && !r->c->echo_cut;
     if (lead->len == 0 || *at >= end)
         return VT_OK;
     enum vt_rc rc = vt_run_read(r->s, *at, end - *at > most ? *at + most : end, &p);
-    size_t len = rc == VT_OK && drawn ? vt_lead_find(lead, p.text, p.n) : 0;
+    size_t len = rc == VT_OK && drawn ? vt_lead_find(lead, several, p.text, p.n) : 0;
+    r->c->lead_found = r->c->lead_found || len > 0;
     if (rc == VT_OK)
         *at += len > 0 ? len : vt_lead_len(lead, p.text, p.n);
     free(p.text);
@@ -163,9 +171,15 @@ static void drop_end(struct vt_command *c, uint64_t n)
 static enum vt_rc is_drawing(struct vt_run *r, const struct vt_piece *p, size_t b, size_t e, bool *drawn)
 {
     struct vt_view v;
-    const struct vt_lead *lead = &r->s->prompts.lead;
+    const struct vt_prompts *prompts = &r->s->prompts;
+    const struct vt_lead *lead = &prompts->lead;
+    /* The prompt, too, where all of the command's lines are drawn again and again. */
+    size_t len = prompts->before_len;
+    while (len > 0 && prompts->before[len - 1] == ' ')
+        len--;
+    bool paste = has_lines(r->c) && len > 0 && memmem(p->text, b, prompts->before, len) != NULL;
     *drawn = vt_echo_begun(r->c->text, r->c->len, p->text, b);
-    if (*drawn || vt_lead_find(lead, p->text, b) > 0 || vt_lead_find(lead, p->text + e, p->n - e) == 0)
+    if (*drawn || vt_lead_find(lead, paste, p->text, b) > 0 || vt_lead_find(lead, paste, p->text + e, p->n - e) == 0)
         return VT_OK;
     enum vt_rc rc = vt_view_init(&v, p->text, b);
     *drawn = rc == VT_OK && !v.some;
@@ -189,6 +203,7 @@ static enum vt_rc find_late_echo(struct vt_run *r, uint64_t begin, uint64_t end,
     bool drawn = false;
     if (rc == VT_OK && found)
         rc = is_drawing(r, &p, b, e, &drawn);
+    r->c->echo_cut = found;
     if (rc == VT_OK && found)
         out[(*count)++] = (struct vt_span){begin + (drawn ? 0 : b), begin + e};
     free(p.text);
@@ -430,14 +445,33 @@ uint64_t vt_command_lost(const struct vt_session *s, const struct vt_command *c)
     return n;
 }
 
-/* Length of the learned prompt that text begins with; 0: none. */
+/* Length of what text begins with, if that is the block but for its digits; else 0. */
+static size_t shape_len(const char *block, size_t len, const char *text, size_t n)
+{
+    size_t i = 0, at = 0;
+    while (i < len && at < n) {
+        if (vt_is_digit(block[i]) && vt_is_digit(text[at])) {
+            while (i < len && vt_is_digit(block[i]))
+                i++;
+            while (at < n && vt_is_digit(text[at]))
+                at++;
+        } else if (block[i++] != text[at++]) {
+            return 0;
+        }
+    }
+    return i == len ? at : 0;
+}
+
+/* Length of the learned prompt that text begins with; 0: none of those that are long enough. */
 static size_t prompt_len(const struct vt_prompts *p, const char *text, size_t n)
 {
     size_t best = 0;
     for (int i = 0; i < p->count; i++) {
         const struct vt_learned *l = &p->list[i];
-        if (l->proved && l->shown_len > best && l->shown_len <= n && memcmp(text, l->shown, l->shown_len) == 0)
-            best = l->shown_len;
+        size_t len = l->proved && l->shown_len >= VT_SUFFIX_MIN ? shape_len(l->block, l->block_len, text, n) : 0;
+        if (l->proved && l->shown_len >= VT_SUFFIX_MIN && len == 0)
+            len = shape_len(l->shown, l->shown_len, text, n);
+        best = len > best ? len : best;
     }
     return best;
 }
@@ -448,21 +482,36 @@ static size_t line_end(const char *text, size_t n, size_t at)
     return lf == NULL ? n : (size_t)(lf - text) + 1;
 }
 
+/* How many prompts the text begins with, at most so many, and how long they are: the shell's own, and those
+ * within a command. */
+static size_t prompts_before(const struct vt_prompts *p, const char *text, size_t n, size_t most, size_t *at)
+{
+    size_t count = 0;
+    for (size_t own; count < most; *at += own, count++) {
+        bool within = n - *at >= 2 && text[*at] == '>' && text[*at + 1] == ' ';
+        own = within ? 2 : prompt_len(p, text + *at, n - *at);
+        if (own == 0)
+            break;
+    }
+    return count;
+}
+
 /* A command of several lines gets a prompt for each but the first: the shell's own between
  * commands, "> " within one.  Where nothing is echoed they stand at the begin of lines of output. */
 static size_t strip_continuations(const struct vt_prompts *p, char *out, size_t n, size_t count, bool echoes)
 {
-    size_t own = 0, to = 0, first = 0;
-    while (2 * first + 2 <= n && out[2 * first] == '>' && out[2 * first + 1] == ' ')
-        first++;
-    if (echoes && first < count)        /* they were read with the echo */
-        return n;
+    size_t own = 0, to = 0, skip = 0, begin = prompts_before(p, out, n, count, &skip);
+    if (begin == count || echoes) {             /* else they were read with the echo */
+        skip = begin == count ? skip : 0;
+        memmove(out, out + skip, n - skip);
+        return n - skip;
+    }
     for (size_t at = 0; at < n && own < count; at = line_end(out, n, at))
-        own += prompt_len(p, out + at, n - at) >= VT_SUFFIX_MIN;
+        own += prompt_len(p, out + at, n - at) > 0;
     size_t within = count - own;
     bool follows = true;                /* the begin, or a prompt */
     for (size_t at = 0, end; at < n; at = end) {
-        for (size_t len; own > 0 && (len = prompt_len(p, out + at, n - at)) >= VT_SUFFIX_MIN; own--, follows = true)
+        for (size_t len; own > 0 && (len = prompt_len(p, out + at, n - at)) > 0; own--, follows = true)
             at += len;
         for (; follows && within > 0 && at + 2 <= n && out[at] == '>' && out[at + 1] == ' '; within--)
             at += 2;
@@ -472,6 +521,142 @@ static size_t strip_continuations(const struct vt_prompts *p, char *out, size_t 
         to += end - at;
     }
     return to;
+}
+
+/* ---- the echoes of a command's lines ---- */
+
+struct lines {
+    const struct vt_prompts *p;
+    const char *cmd, *stop;     /* the command's lines that were not seen yet */
+    char *out;
+    size_t to;                  /* of it so much is output */
+    bool follows;               /* the last row was such a line */
+};
+
+static size_t cmd_line(const struct lines *l)
+{
+    const char *lf = memchr(l->cmd, '\n', (size_t)(l->stop - l->cmd));
+    return (size_t)((lf == NULL ? l->stop : lf) - l->cmd);
+}
+
+/* The pattern is not asked here: learned prompts alone. */
+static int no_match(void *ctx, const char *line, size_t n)
+{
+    (void)ctx, (void)line, (void)n;
+    return 0;
+}
+
+/* Whether the text at `to` up to `head`, with the output before, ends with a shell's prompt: then the output is what
+ * stands before that. */
+static bool cut_own(struct lines *l, size_t head)
+{
+    struct vt_seen seen;
+    struct vt_hint hint = {false, NULL};
+    size_t left, n = l->to + head;
+    if (vt_prompts_classify(l->p, l->out, n, no_match, NULL, &seen) != VT_OK || !vt_is_known(seen.kind)
+        || !seen.which->proved || (seen.which->shown_len < VT_SUFFIX_MIN && !l->follows)
+        || vt_prompts_cut(l->p, &seen, &hint, l->out, n, &left) != VT_OK || left > n)
+        return false;
+    l->to = left;
+    return true;
+}
+
+/* Whether the row of n bytes at `to` is the echo of the command's next line. */
+static bool is_line(struct lines *l, size_t n, bool first)
+{
+    size_t head = 0, len = cmd_line(l);
+    const char *row = l->out + l->to;
+    if (first && (vt_echo_drawn(l->p->before, l->p->before_len, l->cmd, len, row, n, &head)
+                  || vt_echo_drawn("", 0, l->cmd, len, row, n, &head)))
+        return true;
+    n -= n > 0 && row[n - 1] == '\n';
+    enum vt_row what = vt_echo_row(l->cmd, len, row, n, &head);
+    return (what == VT_ROW_WITHIN && l->follows) || (what == VT_ROW_HEAD && cut_own(l, head));
+}
+
+static void next_line(struct lines *l)
+{
+    size_t len = cmd_line(l);
+    l->cmd += len + (l->cmd + len < l->stop);
+}
+
+/* The same of any line but the first, which is the next one then: nobody knows how many are before the output. */
+static bool is_later_line(struct lines *l, size_t n)
+{
+    struct lines any = *l;
+    for (next_line(&any); any.cmd < any.stop; next_line(&any)) {
+        if (is_line(&any, n, false)) {
+            *l = any;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Length of the whole command's echo that the output begins with; 0: there is none. */
+static size_t whole_echo(const struct vt_prompts *p, const struct vt_command *c, const char *out, size_t n)
+{
+    struct lines l = {.p = p, .cmd = c->text, .stop = c->text + c->len};
+    size_t at = 0, head;
+    for (bool first = true; at < n && l.cmd < l.stop; first = false) {
+        size_t end = line_end(out, n, at), len = cmd_line(&l);
+        bool same = first ? vt_echo_drawn("", 0, l.cmd, len, out + at, end - at, &head)
+                          : vt_echo_row(l.cmd, len, out + at, end - at - 1, &head) == VT_ROW_WITHIN;
+        if (!same || out[end - 1] != '\n')
+            return 0;
+        next_line(&l);
+        at = end;
+    }
+    return l.cmd == l.stop ? at : 0;
+}
+
+/* Takes the echoes of the command's lines out of its output, where each stands on a row behind a prompt: a command
+ * that runs before the last line puts its output between them.  False: there is none. */
+static bool strip_lines(const struct vt_prompts *p, const struct vt_command *c, char *out, size_t *n)
+{
+    struct lines l = {.p = p, .cmd = c->text, .stop = c->text + c->len, .out = out, .follows = c->lead_found};
+    bool first = true, open;
+    size_t at = 0;
+    while (at < *n && l.cmd < l.stop) {
+        if (l.follows)
+            at += vt_lead_len(&p->lead, out + at, *n - at);
+        size_t end = line_end(out, *n, at), len = end - at;
+        memmove(out + l.to, out + at, len);
+        at = end;
+        if (first && c->lead_found ? is_later_line(&l, len) : is_line(&l, len, first)) {
+            next_line(&l);
+            l.follows = true;
+            first = false;
+        } else if (vt_message_len(out + l.to, len, &open) > 0) {
+            l.to += len;
+        } else if (first && !c->lead_found) {
+            return false;
+        } else {
+            l.to += len;
+            l.follows = false;
+        }
+    }
+    if (l.follows && at < *n)
+        at += vt_lead_len(&p->lead, out + at, *n - at);
+    memmove(out + l.to, out + at, *n - at);
+    *n = l.to + (*n - at);
+    return !first;
+}
+
+/* Of a command of several lines. */
+static size_t strip_several(const struct vt_session *s, const struct vt_command *c, char *out, size_t n, size_t more)
+{
+    bool echoes = s->echo != VT_ECHOES_OFF;
+    /* ksh93's editor shows again what the terminal has shown, if that came before it read. */
+    size_t again = c->echo_bare ? whole_echo(&s->prompts, c, out, n) : 0;
+    if (again > 0) {
+        memmove(out, out + again, n - again);
+        return n - again;
+    }
+    bool terminal = c->echo_bare && c->echo_prompts < more;     /* the shell's prompts are elsewhere */
+    if (echoes && (terminal || !c->echo_cut) && strip_lines(&s->prompts, c, out, &n))
+        return n;
+    return strip_continuations(&s->prompts, out, n, more - (terminal ? c->echo_prompts : 0), echoes && !terminal);
 }
 
 enum vt_rc vt_command_read(const struct vt_session *s, const struct vt_command *c, char *out, size_t *n)
@@ -496,7 +681,7 @@ enum vt_rc vt_command_read(const struct vt_session *s, const struct vt_command *
         len = vt_strip_marks(out, len);
     size_t more = vt_newlines(c->text == NULL ? "" : c->text, c->text == NULL ? 0 : c->len);
     if (more > 0)
-        len = strip_continuations(&s->prompts, out, len, more, s->echo != VT_ECHOES_OFF);
+        len = strip_several(s, c, out, len, more);
     *n = len;
     return VT_OK;
 }
