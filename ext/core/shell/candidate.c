@@ -11,6 +11,7 @@
 #define WAIT_FLOOD (20 * VT_MS)     /* where the question is echoed, and FLOOD bytes came */
 #define FLOOD 4096
 #define WAIT_OLD VT_SEC
+#define WAIT_UNREAD VT_SEC          /* a prompt that is drawn anew, and the command is not echoed */
 #define WAIT_OVERRUN (500 * VT_MS)
 #define WAIT_COVERED (100 * VT_MS)  /* a prompt seen through messages, however they go on */
 #define WAIT_NOISY VT_SEC           /* a prompt under lines of any kind, however they go on */
@@ -141,11 +142,23 @@ static bool can_prove(const struct vt_run *r)
     return proved && (r->c->want_status || r->s->posix);
 }
 
+/* Whether a shell that echoes has not even begun a new line since the command was sent: it draws its prompt anew,
+ * and has not read the command. */
+static bool is_unread(const struct vt_run *r)
+{
+    uint64_t from;
+    size_t n;
+    if (r->s->echo != VT_ECHOES_ON || r->seen.kind != VT_KIND_EXACT)
+        return false;
+    const char *text = vt_store_window(&r->s->store, r->sent, &from, &n);
+    return from == r->sent && memchr(text, '\n', n) == NULL;
+}
+
 static vt_time usual_wait(const struct vt_run *r)
 {
     const struct vt_seen *seen = &r->seen;
     if (r->echo_open)
-        return VT_WAIT_SILENCE;
+        return is_unread(r) ? WAIT_UNREAD : VT_WAIT_SILENCE;
     if (r->covered)
         return can_prove(r) ? WAIT_COVERED : WAIT_OVERRUN;
     switch (seen->kind) {
