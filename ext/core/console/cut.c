@@ -368,6 +368,16 @@ static size_t raw_begin(const struct vt_learned *l, const char *text, size_t n)
     return SIZE_MAX;
 }
 
+/* Whether a shell sends more than text around its prompt.  What shows nothing before one that is text alone was
+ * the command's. */
+static bool has_controls(const struct vt_learned *l)
+{
+    for (size_t i = 0; i < l->block_len; i++)
+        if ((unsigned char)l->block[i] < ' ' && l->block[i] != '\n')
+            return true;
+    return false;
+}
+
 static size_t cut_overrun(const struct vt_prompts *p, const char *text, size_t n)
 {
     size_t at = vt_last_line(text, n);
@@ -402,7 +412,7 @@ enum vt_rc vt_prompts_cut(const struct vt_prompts *p, const struct vt_seen *seen
     }
     *left = raw;
     size_t at = vt_last_line(text, raw);
-    if (!is_output(text + at, raw - at))
+    if (!is_output(text + at, raw - at) && has_controls(seen->which))
         *left = at;
     return VT_OK;
 }
