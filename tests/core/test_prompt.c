@@ -158,10 +158,18 @@ static void test_what_hides_a_prompt_is_output(void)
     CHECK(cut(&p, "x\033_yroot@vm:~# ") == 4);
     CHECK(cut(&p, "x\033[root@vm:~# ") == 3);
     CHECK(cut(&p, "x\rroot@vm:~# ") == 2);
+    CHECK(cut(&p, "x\n\rroot@vm:~# ") == 3);       /* no shell with a prompt of text alone sends that */
+    CHECK(cut(&p, "x\n\007root@vm:~# ") == 3);
     vt_prompts_fini(&p);
     learn(&p, "\033]133;D;0\007\033]133;A\007vm# ");
     CHECK(cut(&p, "abc\033]133;D;1\007\033]133;A\007vm# ") == 3);
     CHECK(cut(&p, "\033[1m\033]133;D;1\007\033]133;A\007vm# ") == 4);
+    CHECK(cut(&p, "x\n\t\033]133;A\007vm# ") == 3);
+    CHECK(cut(&p, "x\n\r\033]133;A\007vm# ") == 2);
+#define MARK "\033[1m#\033[0m            \r \r\r\033[J"      /* zsh's, and what the output ends with */
+    learn(&p, MARK "zsh 1# \033[K");
+    CHECK(cut(&p, "out\033[1m" MARK "zsh 2# \033[K") == 7);
+    CHECK(cut(&p, "out" MARK "zsh 2# \033[K") == 3);
     vt_prompts_fini(&p);
 }
 

@@ -263,7 +263,7 @@ static bool shows_something(const char *line, size_t n)
  * editor sent them, with its CR. */
 static bool is_output(const char *line, size_t n)
 {
-    if (n > 0 && (shows_something(line, n) || memchr(line, ' ', n) == line))
+    if (n > 0 && (shows_something(line, n) || line[0] == ' ' || line[0] == '\t'))
         return true;
     return n > 0 && memchr(line, '\033', n) != NULL && memchr(line, '\r', n) == NULL;
 }
@@ -312,7 +312,9 @@ static size_t cut_fresh_row(const struct vt_prompts *p, const char *text, size_t
             hit = next++;
         if (hit == NULL)
             continue;
-        size_t left = line + strip_sent(text + line, (size_t)(hit - text) - line, l->block, begin);
+        size_t before = (size_t)(hit - text), left = before - begin;     /* or it was sent otherwise: */
+        if (begin > 0 && !vt_ends_with(text + line, before - line, l->block, begin))
+            left = line + strip_sent(text + line, before - line, l->block, begin);
         return is_output(text + line, left - line) ? left : line;
     }
     return n;
