@@ -183,7 +183,7 @@ def test_shell_by_telnet(tmp_path, name):
         telnet.close()
 
 
-def console(tmp_path, name, what, columns=80):
+def console(tmp_path, name, what, columns=80, only=bool):
     words = prepare(str(tmp_path), name, what)
     words = ["/bin/sh", "-c", "stty cols %d; exec %s" % (columns, " ".join(words))]
     env = {"PATH": os.environ["PATH"], "TERM": "xterm", "LANG": "C.UTF-8", "HOME": str(tmp_path)}
@@ -191,7 +191,7 @@ def console(tmp_path, name, what, columns=80):
             noisy.path, prompt=PATTERN, status_test_command=SHELLS[name][2]) as session:
         session.sendline()
         login._remote_login(session, "root", "x", PATTERN, timeout=2 * BUSY)
-        check(session, name, echoes_twice=name == "ksh93")
+        check(session, name, echoes_twice=name == "ksh93", only=only)
 
 
 @pytest.mark.parametrize("name,what", CASES)
@@ -202,4 +202,9 @@ def test_shell_on_a_console(tmp_path, name, what):
 @pytest.mark.parametrize("name,what,columns", [("fish", "plain", 40), ("zsh", "fancy", 200), ("bash", "fancy", 40),
                                                ("zsh", "fancy", 40), ("mksh", "plain", 40), ("ksh93", "fancy", 40)])
 def test_shell_on_a_console_of_another_width(tmp_path, name, what, columns):
-    console(tmp_path, name, what, columns)
+    def fits(command):
+        """Lines of several rows behind a right prompt can't always be told (docs/internals/prompts.rst)."""
+        lines = command.split("\n")
+        return len(lines) == 1 or max(map(len, lines)) < columns
+
+    console(tmp_path, name, what, columns, fits if (name, what) == ("zsh", "fancy") else bool)
