@@ -47,10 +47,14 @@ test: prepare-test prepare-lint ## everything, on every CPython version found: w
 
 test-fast: prepare-test         ## the tests that need no guest, on one CPython version
 	@$(MAKE) --no-print-directory core-test build-$(PYTHON_VERSION)
-	@$(PY) -m pytest -q --ignore=tests/guest --ignore=tests/packaging tests
+	@$(PY) -m pytest -q --ignore=tests/guest --ignore=tests/full --ignore=tests/packaging tests
 
 machines: prepare-machines      ## the demo, and what needs no guest, on Debian 12, 13 and 14, each made anew: MACHINES="trixie forky"
 	@tools/machines
+
+full-guest: prepare-test        ## one boot of the guest with systemd, OpenSSH and cloud-init, as of a distribution's cloud image
+	@$(MAKE) --no-print-directory build-$(PYTHON_VERSION)
+	@$(PY) -m pytest -q -p no:cacheprovider tests/full
 
 corpus: prepare-test            ## each adversarial output twenty times, on every transport
 	@$(MAKE) --no-print-directory build-$(PYTHON_VERSION)
@@ -143,4 +147,4 @@ clean:                          ## remove all that was built; virtual environmen
 distclean: clean                ## remove the virtual environments and the demo's results as well
 	rm -rf .venv .cache demo-results
 
-.PHONY: help build demo test test-fast machines corpus soak soak-sessions faults valgrind core-test asan tsan fuzz cov lint stubtest bench docs dist wheels clean distclean
+.PHONY: help build demo test test-fast machines full-guest corpus soak soak-sessions faults valgrind core-test asan tsan fuzz cov lint stubtest bench docs dist wheels clean distclean

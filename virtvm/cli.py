@@ -12,6 +12,7 @@ from virtvm.companions.printable import printable
 def _guest_build(args):
     from virtvm import guest
     from virtvm.companions.quoting import quote
+    from virtvm.guest.full import FullGuest
 
     def log(line):
         if not args.quiet:
@@ -19,16 +20,17 @@ def _guest_build(args):
 
     try:
         built = guest.build(args.directory, password=args.password, offline=args.offline,
-                            update=args.update, log=log)
+                            update=args.update, log=log, kind=FullGuest if args.full else guest.Guest)
     except guest.GuestBuildError as e:
         return complain(e, 1)
     log("kernel:  %s" % built.kernel)
     log("initrd:  %s" % built.initrd)
     log("disk:    %s" % built.disk)
+    with_seed = " --cloud-init" if args.full else ""
     is_known = args.password == guest.PASSWORD      # by everybody
-    log("login:   %s, password %s, on SSH and on ttyS0" % (
-        built.username, args.password if is_known else "as given"))
-    log("try it:  virtvm shell --guest %s" % quote(args.directory))
+    log("login:   %s, %s" % (built.username, "by the key of --cloud-init" if args.full else
+                             "password %s, on SSH and on ttyS0" % (args.password if is_known else "as given")))
+    log("try it:  virtvm shell --guest %s%s" % (quote(args.directory), with_seed))
     return 0
 
 
@@ -37,6 +39,8 @@ def _add_guest(commands):
     actions = guest.add_subparsers(dest="action", metavar="ACTION", required=True)
     build = actions.add_parser("build", help="build it from distribution packages")
     build.add_argument("directory", metavar="DIR", help="folder that gets its parts")
+    build.add_argument("--full", action="store_true",
+                       help="one with systemd, OpenSSH and cloud-init, as a distribution's cloud image")
     build.add_argument("--password", default="virtvm", help="root's password in the guest (default: %(default)s)")
     build.add_argument("--offline", action="store_true", help="use packages of an earlier build only")
     build.add_argument("--update", action="store_true", help="build anew from the newest packages")

@@ -9,7 +9,7 @@ import os
 import shutil
 import subprocess
 
-from virtvm.guest.initrd import _Archive, files
+from virtvm.guest.initrd import Archive, files
 from virtvm.guest.password import crypt
 from virtvm.guest.unpacked import find_library, needed_by
 
@@ -96,7 +96,7 @@ def _add_program(archive, root, name):
 
 def telling_initrd(guest, folder):
     """Path of an initrd: the guest's own, with dropbear, which says (with virtvm.tell) when it can be reached."""
-    archive = _Archive()
+    archive = Archive()
     inittab = files()["etc/inittab"][0]
     archive.file("etc/inittab", inittab + b"::once:/etc/tell-ready\n", 0o644)
     archive.file("etc/tell-ready", _TELL.encode(), 0o755)
@@ -115,7 +115,7 @@ def initrd(guest, folder):
     key = os.path.join(folder, "key")
     if not os.path.exists(key):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
-    archive = _Archive()
+    archive = Archive()
     for name in ("", "dev", "proc", "sys", "etc", "etc/ssh", "lib", "lib/x86_64-linux-gnu", "lib64", "usr", "usr/bin",
                  "usr/sbin", "usr/lib", "usr/lib/openssh", "bin", "run", "root", "var", "var/empty", "tmp"):
         archive.folder(("openssh/" + name).rstrip("/"))

@@ -10,7 +10,6 @@ import os
 import platform
 import shutil
 import struct
-import tempfile
 import zlib
 from contextlib import contextmanager
 
@@ -18,7 +17,7 @@ from virtvm import scratch, signals
 from virtvm.guest.commands import GuestBuildError, missing, reason, run, whole
 from virtvm.guest.initrd import MODULES, MORE_MODULES, files, make_initrd
 from virtvm.guest.kernel import make_kernel
-from virtvm.guest.packages import WANTED, packages
+from virtvm.guest.packages import WANTED, packages, small_guest_names
 from virtvm.guest.unpacked import find_one
 
 PASSWORD = "virtvm"
@@ -41,6 +40,9 @@ class Guest:
     """
 
     username = "root"
+    _kind = "small"
+    _wanted = WANTED
+    _find_names = staticmethod(small_guest_names)
 
     def __init__(self, directory, password):
         self.directory = os.path.abspath(directory)
@@ -84,6 +86,19 @@ class Guest:
         params.update(changes)
         return params
 
+    def _ingredients(self):
+        """What the parts depend on besides the packages."""
+        return _VERSION, sorted(files().items()), MODULES, MORE_MODULES, self._wanted, DISK_SIZE, self.password
+
+    def _make(self, root, made, log):
+        """Make the parts, of unpacked packages (root), in a folder (made)."""
+        log("making the initrd")
+        with gzip.GzipFile(os.path.join(made, "initrd.gz"), "wb", 6, mtime=0) as f:
+            f.write(make_initrd(root, self.password))
+        make_kernel(root, os.path.join(made, "kernel"))
+        log("making the disk")
+        _make_disk(os.path.join(made, "disk.qcow2"), root)
+
 
 def _check_folder(path):
     """Programs of the packages are run where they are unpacked: those that make the disk and unpack the kernel."""
@@ -99,20 +114,28 @@ def _locked(directory):
         yield
 
 
-def _recipe(password):
-    """What the parts depend on besides the packages."""
-    text = repr((_VERSION, sorted(files().items()), MODULES, MORE_MODULES, WANTED, DISK_SIZE, password))
-    return hashlib.sha256(text.encode()).hexdigest()
+def _recipe(guest):
+    return hashlib.sha256(repr(guest._ingredients()).encode()).hexdigest()
+
+
+def _noted(directory):
+    """What was noted (dict) when a guest was built in a folder; {} where none was."""
+    try:
+        with open(os.path.join(directory, "guest.json")) as f:
+            found = json.load(f)
+    except (OSError, ValueError) as e:
+        signals.let_out(e)
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def kind_of(directory):
+    """The kind (str) of the guest that was built in a folder; None where there is none."""
+    return _noted(directory).get("kind")
 
 
 def _is_built(guest):
-    try:
-        with open(os.path.join(guest.directory, "guest.json")) as f:
-            built = json.load(f)["recipe"] == _recipe(guest.password)
-    except (OSError, ValueError, KeyError, TypeError) as e:
-        signals.let_out(e)
-        return False
-    return built and guest.exists()
+    return _noted(guest.directory).get("recipe") == _recipe(guest) and guest.exists()
 
 
 def _check_host(offline):
@@ -139,14 +162,9 @@ def _make_parts(guest, files, log):
         log("unpacking")
         for path in files:
             run(["dpkg-deb", "-x", path, root])
-        made = tempfile.mkdtemp(dir=root)
-        log("making the initrd")
-        with gzip.GzipFile(os.path.join(made, "initrd.gz"), "wb", 6, mtime=0) as f:
-            f.write(make_initrd(root, guest.password))
-        make_kernel(root, os.path.join(made, "kernel"))
-        log("making the disk")
-        _make_disk(os.path.join(made, "disk.qcow2"), root)
-        _replace_parts(guest, made)
+        with scratch.Folder(".unpack.", folder=guest.directory) as made:
+            guest._make(root, made, log)
+            _replace_parts(guest, made)
 
 
 def _make_disk(path, root):
@@ -178,16 +196,16 @@ def _told_in_a_line(directory):
         raise GuestBuildError("a package is not as expected: %s: %s" % (type(e).__name__, reason(str(e)))) from e
 
 
-def build(directory, password=PASSWORD, offline=False, update=False, log=lambda line: None):
+def build(directory, password=PASSWORD, offline=False, update=False, log=lambda line: None, kind=Guest):
     """Build the guest in a folder; return a Guest.
 
     directory: path (str), made if need be.  password: root's in the guest.  offline:
     use packages of an earlier build only.  update: build anew from the newest packages.
-    log: called with a line (str) for each step.  A guest that was built from the same
+    log: called with a line (str) for each step.  kind: Guest, or full.FullGuest.  A guest that was built from the same
     recipe is kept; what is made appears whole or not at all.  Raises GuestBuildError, which
     tells in one line what is wrong, whatever it is.
     """
-    guest = Guest(directory, password)
+    guest = kind(directory, password)
     with _told_in_a_line(guest.directory):
         if _is_built(guest) and not update:         # by another machine, maybe, or read-only
             log("up to date")
@@ -221,7 +239,8 @@ def _build_locked(guest, offline, update, log):
     cache = os.path.join(guest.directory, "cache")
     for folder in (guest.directory, cache):
         _sweep(folder)
-    files = packages(cache, offline, update, log)
+    files = packages(cache, offline, update, log, guest._wanted, guest._find_names)
     _make_parts(guest, files, log)
     with whole(os.path.join(guest.directory, "guest.json")) as temporary, open(temporary, "w") as f:
-        json.dump({"recipe": _recipe(guest.password), "packages": list(map(os.path.basename, files))}, f, indent=1)
+        json.dump({"kind": guest._kind, "recipe": _recipe(guest), "packages": list(map(os.path.basename, files))}, f,
+                  indent=1)

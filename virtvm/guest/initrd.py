@@ -30,7 +30,7 @@ def files():
     return found
 
 
-class _Archive:
+class Archive:
     """Collects files; needs no root, and makes the same bytes from the same files."""
 
     def __init__(self):
@@ -76,7 +76,7 @@ class _Archive:
 
 
 def make_initrd(root, password):
-    archive = _Archive()
+    archive = Archive()
     for name in _FOLDERS:
         archive.folder(name, 0o700 if name == "root" else 0o1777 if name == "tmp" else 0o755)
     archive.device("dev/console", 0o600, 5, 1)
@@ -84,23 +84,24 @@ def make_initrd(root, password):
     for name, (content, mode) in files().items():
         archive.file(name, content, mode)
     archive.file("etc/shadow", ("root:%s:19000:0:99999:7:::\n" % crypt(password)).encode(), 0o600)
-    _add_busybox(archive, root)
+    add_busybox(archive, root)
     _add_programs(archive, root)
-    _add_modules(archive, Modules(root))
+    modules = Modules(root)
+    add_modules(archive, modules, MODULES, filter(modules.has, MORE_MODULES))
     return bytes(archive)
 
 
-def _add_modules(archive, modules):
-    """Each list has what it needs before it: insmod takes a module as it is."""
-    needed = modules.needed_for(MODULES)
-    more = modules.needed_for(filter(modules.has, MORE_MODULES))
+def add_modules(archive, modules, boot, later=()):
+    """Those for the boot, and for later, each list with what they need before them: insmod takes a module as it is."""
+    needed = modules.needed_for(boot)
+    more = modules.needed_for(later)
     for name, content in {**needed, **more}.items():
         archive.file("lib/modules/%s.ko" % name, content, 0o644)
     for name, listed in (("order", needed), ("more", [name for name in more if name not in needed])):
         archive.file("lib/modules/" + name, "".join(module + "\n" for module in listed).encode(), 0o644)
 
 
-def _add_busybox(archive, root):
+def add_busybox(archive, root):
     path = find_one(root, "bin/busybox")
     archive.copy("bin/busybox", path)
     for applet in run([path, "--list-full"]).split():

@@ -9,11 +9,11 @@ import shutil
 from virtvm import scratch, signals
 from virtvm.guest.commands import GuestBuildError, run, whole
 
-_KERNEL = "linux-image-cloud-amd64"
+KERNEL = "linux-image-cloud-amd64"
 _PROGRAMS = ["busybox-static", "dropbear-bin", "openssh-sftp-server", "openssh-client"]
-_UNPACKERS = ["lz4", "zstd"]            # for the kernel and its modules
-WANTED = [_KERNEL] + _PROGRAMS + _UNPACKERS
-_LINKED = ["dropbear-bin"] + _UNPACKERS         # those that need more than the C library
+UNPACKERS = ["lz4", "zstd"]            # for the kernel and its modules
+WANTED = [KERNEL] + _PROGRAMS + UNPACKERS
+_LINKED = ["dropbear-bin"] + UNPACKERS         # those that need more than the C library
 
 
 class _Depends:
@@ -61,20 +61,34 @@ def _is_of_the_kernel(name):
     return name.startswith("linux-")
 
 
-def _package_names():
-    depends = _Depends(WANTED)
-    if _KERNEL not in depends:
+def _kernel_names(depends):
+    if KERNEL not in depends:
         raise GuestBuildError("apt knows no package %s: run `apt-get update`; where there is none, use a disk image:"
-                              " --image FILE" % _KERNEL)
-    names = depends.reached(_KERNEL, _is_of_the_kernel)[1:] + _PROGRAMS + _UNPACKERS
+                              " --image FILE" % KERNEL)
+    return depends.reached(KERNEL, _is_of_the_kernel)[1:]
+
+
+def small_guest_names():
+    """Names of the packages that the small guest is made of."""
+    depends = _Depends(WANTED)
+    names = _kernel_names(depends) + _PROGRAMS + UNPACKERS
     for name in _LINKED:
         names += depends.reached(name, _is_library)
     return list(dict.fromkeys(names))
 
 
-def _fetch(cache, log):
+def names_with_libraries(programs, wanted):
+    """Names of a kernel's packages, of programs' and of what these need that is wanted (function of a name)."""
+    depends = _Depends([KERNEL] + programs)
+    names = _kernel_names(depends)
+    for program in programs:
+        names += depends.reached(program, wanted)
+    return list(dict.fromkeys(names))
+
+
+def _fetch(cache, find_names, log):
     """Download what the cache lacks of the versions that apt knows; return the names of all files."""
-    names = _package_names()
+    names = find_names()
     listed = run(["apt-get", "download", "--print-uris", "-q"] + names).splitlines()
     files = {line.split()[1]: None for line in listed if line.startswith("'")}
     packages = {_package_of(file): file for file in files}
@@ -97,10 +111,10 @@ def _download(names, cache):
             os.replace(path, os.path.join(cache, os.path.basename(path)))
 
 
-def _fetch_by_new_lists(cache, log):
+def _fetch_by_new_lists(cache, find_names, log):
     """As _fetch(), and once more with new lists: packages that the lists name may be gone."""
     try:
-        return _fetch(cache, log)
+        return _fetch(cache, find_names, log)
     except GuestBuildError as e:
         if shutil.which("apt-get") is None:
             raise
@@ -111,15 +125,15 @@ def _fetch_by_new_lists(cache, log):
         run(["apt-get", "update", "-q"])
     except GuestBuildError as e:
         log(str(e))                     # one of many sources may fail, and not be needed
-    return _fetch(cache, log)
+    return _fetch(cache, find_names, log)
 
 
-def _kept(listing):
+def _kept(listing, wanted):
     """The files that were fetched last, or None if not all of them are there."""
     try:
         with open(listing) as f:
             content = json.load(f)
-        files = content["files"] if content["wanted"] == WANTED else []
+        files = content["files"] if content["wanted"] == wanted else []
         there = [signals.exists(os.path.join(os.path.dirname(listing), file)) for file in files]
     except (OSError, ValueError, TypeError, KeyError) as e:
         signals.let_out(e)
@@ -127,16 +141,20 @@ def _kept(listing):
     return files if there and all(there) else None
 
 
-def packages(cache, offline, update, log):
-    """Paths of all packages: those of an earlier build, except to update, or fetched."""
+def packages(cache, offline, update, log, wanted, find_names):
+    """Paths of all packages: those of an earlier build, except to update, or fetched.
+
+    wanted: names (list of str) that tell one kind of guest from another; find_names: a function that
+    returns those of all its packages, by apt's lists.
+    """
     listing = os.path.join(cache, "packages.json")
-    files = _kept(listing)
+    files = _kept(listing, wanted)
     if files is None and offline:
         raise GuestBuildError("nothing in the package cache %s: build once with network" % cache)
     if files is None or (update and not offline):
-        files = _fetch_by_new_lists(cache, log)
+        files = _fetch_by_new_lists(cache, find_names, log)
         with whole(listing) as temporary, open(temporary, "w") as f:
-            json.dump({"wanted": WANTED, "files": files}, f, indent=1)
+            json.dump({"wanted": wanted, "files": files}, f, indent=1)
         for path in glob.glob(os.path.join(glob.escape(cache), "*.deb")):
             if os.path.basename(path) not in files:
                 os.unlink(path)

@@ -39,13 +39,13 @@ def find_library(root, name):
     raise GuestBuildError("a program of the guest needs the library %s, which no package has" % base)
 
 
-def _unpacked_program(root, program):
+def unpacked_program(root, program, folder="bin/"):
     """Start of a command line: one of the packages' programs, with its own libraries and loader.
 
     They may be newer than this host.
     """
     return [find_library(root, "ld-linux-x86-64.so.2"), "--library-path", ":".join(find(root, *_PLACES)),
-            find_one(root, "bin/" + program)]
+            find_one(root, folder + program)]
 
 
 GZIP = b"\x1f\x8b"
@@ -53,8 +53,8 @@ _PACKED = {GZIP: lambda data, root: _all_of(zlib.decompressobj(31), data),
            b"\xfd7zXZ\0": lambda data, root: _all_of(lzma.LZMADecompressor(), data),
            b"]\0\0": lambda data, root: _all_of(lzma.LZMADecompressor(lzma.FORMAT_ALONE), data),
            b"BZh": lambda data, root: _all_of(bz2.BZ2Decompressor(), data),
-           b"\x02\x21\x4c\x18": lambda data, root: filtered(_unpacked_program(root, "lz4") + ["-dcq"], data),
-           b"\x28\xb5\x2f\xfd": lambda data, root: filtered(_unpacked_program(root, "zstd") + ["-dcq"], data)}
+           b"\x02\x21\x4c\x18": lambda data, root: filtered(unpacked_program(root, "lz4") + ["-dcq"], data),
+           b"\x28\xb5\x2f\xfd": lambda data, root: filtered(unpacked_program(root, "zstd") + ["-dcq"], data)}
 
 
 def _all_of(decompressor, data):

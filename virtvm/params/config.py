@@ -367,8 +367,10 @@ def _pair(text):
 
 def _built(folder, build):
     from virtvm import guest
+    from virtvm.guest.full import kind_in
+    kind = kind_in(folder)
     if not build:
-        return guest.Guest(folder, guest.PASSWORD)
+        return kind(folder, guest.PASSWORD)
     above = os.path.dirname(os.path.abspath(folder))
     if not signals.isdir(above):        # a typing error, perhaps: no tree of folders is made of that
         raise ConfigError("no guest in %s, and it can't be built there: %s: %s" % (
@@ -378,7 +380,7 @@ def _built(folder, build):
         if line != "up to date":
             print("virtvm: guest in %s: %s" % (folder, line), file=sys.stderr, flush=True)
     try:
-        return guest.build(folder, log=log)
+        return guest.build(folder, log=log, kind=kind)
     except guest.GuestBuildError as e:
         raise ConfigError("no guest in %s: %s" % (folder, e)) from e
 
