@@ -141,7 +141,7 @@ def test_ways_to_say_more_and_less(folder, words, rows):
 
 @pytest.mark.once
 def test_without_a_terminal_it_is_silent_as_ever(folder, monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", ".")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([".", os.environ.get("PYTHONPATH", "")]))
     (folder / "up").touch()
     said = virtvm(folder, *RUN, "test_new.py", status=1)
     assert re.match(r"\.\.Fsx +\[100%\]\n", said) and "test_up  0" not in said and "cccc" in said
