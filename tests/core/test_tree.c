@@ -156,7 +156,26 @@ static void test_names_that_are_left(void)
     CHECK_INT(strcmp(left.names[VT_LEFT_NAMES - 1], "x"), 0);
 }
 
+/* Whoever walks over thousands of them has to look up. */
+static void test_walk_tells_what_is_left_out(void)
+{
+    static const char *pattern = "*[0-9]";
+    const struct vt_exclude exclude = {&pattern, 1};
+    struct vt_walk walk;
+    struct vt_entry e;
+    int n = 0;
+    setup();
+    CHECK_INT(fchmodat(top_fd, "t/in", 0700, 0), 0);
+    CHECK_RC(vt_walk_begin(&walk, openat(top_fd, "t/in", O_RDONLY | O_DIRECTORY | O_CLOEXEC), false, &exclude), VT_OK);
+    for (; vt_walk_next(&walk, &e); n++)
+        CHECK(e.kind == VT_ENTRY_LEFT_OUT);
+    vt_walk_end(&walk);
+    CHECK_INT(n, FILES);
+    teardown();
+}
+
 CHECK_MAIN(TEST(test_deadline_that_has_come), TEST(test_deadline_amid_it), TEST(test_signal_amid_it),
            TEST(test_what_cannot_be_removed), TEST(test_clean_up_after_a_signal_is_soon_over),
            TEST(test_signal_amid_a_clean_up_lets_what_is_quick_be_removed),
-           TEST(test_clean_up_whose_time_is_over_removes_nothing), TEST(test_names_that_are_left))
+           TEST(test_clean_up_whose_time_is_over_removes_nothing), TEST(test_names_that_are_left),
+           TEST(test_walk_tells_what_is_left_out))

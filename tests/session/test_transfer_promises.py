@@ -10,8 +10,9 @@ import pytest
 from support.copies import ENGINES, Host, mode, names, stop_at, write, write_huge
 from support.rss_server import RssServer
 from support.sshd import Sshd, path_without
+from support.waiting import LONG
 from virtvm.companions import rss_client, transfer
-from virtvm.companions.exceptions import SCPError, SCPTransferFailedError
+from virtvm.companions.exceptions import SCPError, SCPTransferFailedError, SCPTransferTimeoutError
 
 pytestmark = pytest.mark.once         # the C core
 
@@ -385,7 +386,10 @@ def test_empty_files_stay_empty(host, tmp_path):
     assert not any(path.stat().st_size for path in (tmp_path / "d").rglob("e*"))
 
 
-def test_local_file_that_shrinks_is_told(host, tmp_path):
+@pytest.mark.parametrize("keywords", [{}, {"transfer_verify": "yes"}, {"transfer_sparse": "yes"},
+                                      {"transfer_sparse": "yes", "transfer_verify": "yes"}], ids=str)
+def test_local_file_that_shrinks_is_told(host, tmp_path, keywords):
+    """What is missing then is no hole."""
     write(tmp_path / "f", b"x" * 30000000)
 
     def progress(name, moved, total):
@@ -393,8 +397,23 @@ def test_local_file_that_shrinks_is_told(host, tmp_path):
 
     write(host.folder / "f", "old")
     with pytest.raises(SCPTransferFailedError, match="became shorter"):
-        host.put(tmp_path / "f", host.folder, progress=progress)
+        host.put(tmp_path / "f", host.folder, progress=progress, **keywords)
     assert (host.folder / "f").read_text() == "old"
+
+
+@pytest.mark.parametrize("ends", ["interrupt", "timeout"])
+def test_holes_are_hashed_no_longer_than_it_may_take(sshd, folder, tmp_path, ends):
+    """A terabyte of them would take hours."""
+    with open(write(tmp_path / "f", b"x" * (8 << 20)), "r+b") as f:
+        f.truncate(1 << 40)
+    host, keywords = Host(sshd, folder, "sftp"), {"transfer_sparse": "yes", "transfer_verify": "yes"}
+    if ends == "timeout":
+        with pytest.raises(SCPTransferTimeoutError):
+            host.put(tmp_path / "f", folder, timeout=5, **keywords)
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            host.put(tmp_path / "f", folder, timeout=LONG, progress=stop_at(1 << 20), **keywords)
+    assert names(folder) == []
 
 
 # ---- what a guest may decide here ----

@@ -91,8 +91,7 @@ static void wait_for(struct vt_rss *c, short events)
         vt_rss_fail(c, rc, errno, "%s", vt_rc_text(rc));
 }
 
-/* While bytes move there is no wait that would notice a signal or the deadline. */
-static void look_up(struct vt_rss *c)
+void vt_rss_look_up(struct vt_rss *c)
 {
     vt_time now = vt_now();
     c->moved_at = now;
@@ -127,7 +126,7 @@ static enum vt_rc receive(struct vt_rss *c)
         return lost(c, n == 0 ? 0 : errno);
     c->in_p = c->in;
     c->in_n = (size_t)n;
-    look_up(c);
+    vt_rss_look_up(c);
     return c->rc;
 }
 
@@ -199,7 +198,7 @@ static enum vt_rc send_some(struct vt_rss *c)
     ssize_t n = send(c->fd, c->out.data + c->out_at, c->out.len - c->out_at, MSG_DONTWAIT | MSG_NOSIGNAL);
     if (n >= 0) {
         c->out_at += (size_t)n;
-        look_up(c);
+        vt_rss_look_up(c);
     } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
         wait_for(c, POLLIN | POLLOUT);
     } else if (errno != EINTR) {

@@ -38,6 +38,9 @@ enum vt_rc vt_rss_fail(struct vt_rss *c, enum vt_rc rc, int sys, const char *for
 /* The same by an error at a local path. */
 enum vt_rc vt_rss_fail_at(struct vt_rss *c, int sys, const char *path);
 
+/* While bytes move, or things are left out, there is no wait that would notice a signal or the deadline. */
+void vt_rss_look_up(struct vt_rss *c);
+
 /* The next event, waiting for it as need be.  A failure, and what the server says is
  * wrong, is GOT_BAD and in c->rc. */
 enum vt_rss_event vt_rss_next(struct vt_rss *c);

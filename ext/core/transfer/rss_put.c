@@ -135,6 +135,10 @@ static void send_folder(struct put *p, int fd)
         return;
     }
     while (p->c->rc == VT_OK && vt_walk_next(&p->walk, &e)) {
+        if (e.kind == VT_ENTRY_LEFT_OUT) {
+            vt_rss_look_up(p->c);
+            continue;
+        }
         leave_to(p, &depth, p->walk.depth - (e.kind == VT_ENTRY_FOLDER));
         if (!set_path(p, top_len, e.path))
             break;

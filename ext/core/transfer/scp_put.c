@@ -192,6 +192,10 @@ static void put_file_entry(struct vt_scp_put *p, const struct vt_entry *entry, c
 
 static void put_entry(struct vt_scp_put *p, const struct vt_entry *entry)
 {
+    if (entry->kind == VT_ENTRY_LEFT_OUT) {
+        (void)!vt_job_goes_on(&p->j);
+        return;
+    }
     int depth = depth_of(entry->path);
     if (p->refused_depth >= 0 && depth > p->refused_depth)
         return;

@@ -92,7 +92,9 @@ static void begin_file(struct vt_sftp_put *p, int folder_fd, const char *name, c
 
 static void begin_entry(struct vt_sftp_put *p, const struct vt_entry *entry)
 {
-    if (vt_put_is_below(entry->path, p->skipped))
+    if (entry->kind == VT_ENTRY_LEFT_OUT)
+        (void)!vt_job_goes_on(&p->j);
+    if (entry->kind == VT_ENTRY_LEFT_OUT || vt_put_is_below(entry->path, p->skipped))
         return;
     char *path = vt_put_path_of(p, entry->path), *shown = vt_job_join(&p->j, p->walking->shown, entry->path);
     bool in_place = vt_put_is_in_new(p);

@@ -14,6 +14,8 @@
 #define GROWING (64 * 1024)         /* of a file whose size is not known */
 #define LARGE (64 * 1024 * 1024)    /* worth a second connection */
 #define LOOK_UP (50 * VT_MS)
+#define LOOK_EVERY (1024 * 1024)    /* bytes of a hole that are hashed */
+#define SHORTER "the file became shorter"
 
 /* ---- the second connection ---- */
 
@@ -264,25 +266,32 @@ static void skip_hole(struct vt_upload *u)
 {
     static const char zeros[4096];
     uint64_t end = (uint64_t)u->src.st.st_size, to;
+    struct stat now;
     if (!u->p->j.o->sparse || !u->src.is_sized || u->is_direct)
         return;
     off_t data = lseek(u->src.fd, (off_t)u->sent, SEEK_DATA);
     if (data >= 0)
         to = (uint64_t)data;
-    else if (errno == ENXIO)
+    else if (errno == ENXIO && fstat(u->src.fd, &now) == 0)
         to = end;
     else
         return;
+    if (data < 0 && (uint64_t)now.st_size < end) {      /* no hole: there is nothing */
+        vt_upload_failed(u, VT_IO, 0, SHORTER);
+        return;
+    }
     to = to < end ? to : end;
-    while (u->sent < to) {
+    for (uint64_t looked = u->sent; u->p->j.o->verify && u->sent < to;) {
         size_t n = to - u->sent < sizeof zeros ? (size_t)(to - u->sent) : sizeof zeros;
-        if (!u->p->j.o->verify) {
-            u->sent = to;
-            return;
-        }
         vt_sha256_add(&u->hash, zeros, n);
         u->sent += n;
+        if (u->sent - looked >= LOOK_EVERY) {
+            looked = u->sent;
+            if (!vt_job_goes_on(&u->p->j))
+                return;
+        }
     }
+    u->sent = to > u->sent ? to : u->sent;
 }
 
 /* What was read of the file, already in the buffer of requests, becomes a WRITE. */
@@ -319,7 +328,7 @@ static bool send_piece(struct vt_upload *u)
     else if (n < 0)
         vt_upload_failed(u, VT_IO, sys, strerror(sys));
     else if (n == 0 && u->src.is_sized)
-        vt_upload_failed(u, VT_IO, 0, "the file became shorter");
+        vt_upload_failed(u, VT_IO, 0, SHORTER);
     else if (u->p->j.o->verify)
         vt_sha256_add(&u->hash, room, (size_t)n);
     if (n <= 0)

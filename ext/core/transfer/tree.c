@@ -348,10 +348,8 @@ bool vt_walk_next(struct vt_walk *walk, struct vt_entry *entry)
         *entry = (struct vt_entry){.path = walk->path, .name = d->d_name, .folder_fd = dirfd(dir)};
         bool fits = set_path(walk, d->d_name);
         entry->sys = !fits ? ENAMETOOLONG : is_excluded(walk, false) ? LEFT_OUT : look(walk, entry, d->d_type);
-        if (entry->sys == LEFT_OUT)
-            continue;
         if (entry->sys != 0)
-            entry->kind = VT_ENTRY_FAILED;
+            entry->kind = entry->sys == LEFT_OUT ? VT_ENTRY_LEFT_OUT : VT_ENTRY_FAILED;
         return true;
     }
     return false;

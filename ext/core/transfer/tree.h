@@ -57,7 +57,8 @@ bool vt_write_all(int fd, const void *data, size_t n, uint64_t at, bool is_strea
 
 /* ---- walking ---- */
 
-enum vt_entry_kind { VT_ENTRY_FILE, VT_ENTRY_FOLDER, VT_ENTRY_LINK, VT_ENTRY_FAILED };
+/* LEFT_OUT: it is excluded; told, so that whoever walks can look up from many of them. */
+enum vt_entry_kind { VT_ENTRY_FILE, VT_ENTRY_FOLDER, VT_ENTRY_LINK, VT_ENTRY_FAILED, VT_ENTRY_LEFT_OUT };
 
 struct vt_entry {
     enum vt_entry_kind kind;
