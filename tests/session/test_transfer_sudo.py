@@ -147,6 +147,20 @@ def test_password_that_sudo_does_not_read_is_not_run(server_with, secret, tmp_pa
 
 
 @pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("ends", [
+    'read -r word; echo "$word: wrong" >&2; exit 1', 'read -r word; echo "$word"; exec "$@"',
+    'read -r word; printf "%0200d%s" 0 "$word" >&2; exit 1', 'read -r word; echo "(${word%????}" >&2; exit 1'])
+def test_password_that_the_guest_says_again_is_in_no_error(server_with, secret, tmp_path, engine, ends):
+    host, log, password = Host(server_with(ends), secret, engine), tmp_path / "log", "Tr0ub4dor&3"
+    try:
+        host.put(write(tmp_path / "f", "new"), secret, transfer_sudo="yes", transfer_sudo_password=password,
+                 log_filename=str(log))
+    except SCPTransferFailedError as e:
+        assert password[:5] not in str(e) + repr(e)
+    assert password[:5] not in log.read_text()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
 def test_sudo_that_hangs_ends_in_time(server_with, secret, tmp_path, engine):
     host = Host(server_with("exec tail --pid=$PPID -f /dev/null"), secret, engine)
     with pytest.raises(SCPTransferTimeoutError):

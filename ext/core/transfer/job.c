@@ -35,15 +35,17 @@ enum vt_rc vt_job_begin(struct vt_job *j, struct vt_ssh *ssh, const struct vt_tr
 
 void vt_job_fail(struct vt_job *j, const char *name, uint64_t at, enum vt_rc rc, int sys, const char *text)
 {
-    char shown[160];
+    char shown[160], words[512];
     if (j->r->failures++ > 0)
         return;
+    snprintf(words, sizeof words, "%s", text);
+    vt_sftp_hide(&j->s, words);
     snprintf(j->r->failed, sizeof j->r->failed, "%s", name);
     j->r->failed_at = at;
     size_t n = strlen(name);
     bool cut = n > 120;             /* a name's end tells more than its beginning */
     vt_show(cut ? name + n - 120 : name, cut ? 120 : n, shown, sizeof shown);
-    j->first = vt_fail(j->e, rc, VT_STAGE_TRANSFER, sys, "%s%s: %s", cut ? "..." : "", shown, text);
+    j->first = vt_fail(j->e, rc, VT_STAGE_TRANSFER, sys, "%s%s: %s", cut ? "..." : "", shown, words);
 }
 
 void vt_job_refused(struct vt_job *j, const char *name, uint64_t at, const struct vt_sftp_reply *reply)

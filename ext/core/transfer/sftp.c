@@ -53,10 +53,41 @@ static void free_op(struct vt_sftp *s, uint32_t id)
     s->outstanding--;
 }
 
+static size_t alike(const char *a, const char *b)
+{
+    size_t n = 0;
+    while (a[n] != '\0' && a[n] == b[n])
+        n++;
+    return n;
+}
+
+/* A guest may say the password that it was given.  Where its words were cut, a part of it is at their end. */
+void vt_sftp_hide(const struct vt_sftp *s, char *text)
+{
+    char secret[1024];
+    if (s->sudo_password == NULL || (s->sudo != VT_SUDO_ASKED && s->sudo != VT_SUDO_UNASKED))
+        return;
+    vt_show(s->sudo_password, strlen(s->sudo_password), secret, sizeof secret);
+    for (char *at = text; *at != '\0'; at++) {
+        size_t n = alike(at, secret);
+        bool whole = n > 0 && secret[n] == '\0', cut = n >= 3 && (at[n] == '\0' || strcmp(at + n, ")") == 0);
+        if (!whole && !cut)
+            continue;
+        size_t stars = n < 3 ? n : 3;
+        memset(at, '*', stars);
+        memmove(at + stars, at + n, strlen(at + n) + 1);
+        at += stars - 1;
+    }
+}
+
 void vt_sftp_stop(struct vt_sftp *s, enum vt_rc rc, int sys, const char *text)
 {
-    if (s->rc == VT_OK)
-        s->rc = vt_fail(s->e, rc, VT_STAGE_TRANSFER, sys, text != NULL ? "%s" : NULL, text);
+    char shown[512];
+    if (s->rc != VT_OK)
+        return;
+    snprintf(shown, sizeof shown, "%s", text != NULL ? text : "");
+    vt_sftp_hide(s, shown);
+    s->rc = vt_fail(s->e, rc, VT_STAGE_TRANSFER, sys, text != NULL ? "%s" : NULL, shown);
 }
 
 struct vt_packet vt_sftp_begin(struct vt_sftp *s, enum vt_fxp type, vt_sftp_fn fn, void *ctx,

@@ -92,6 +92,8 @@ void vt_sftp_pause(struct vt_sftp *s, bool moved, uint64_t received_before);
 /* Bytes of requests that are not sent yet. */
 size_t vt_sftp_queued(const struct vt_sftp *s);
 
+/* Takes sudo's password out of a text in which the server's words may be; in place. */
+void vt_sftp_hide(const struct vt_sftp *s, char *text);
 /* Ends all with rc, unless something has before. */
 void vt_sftp_stop(struct vt_sftp *s, enum vt_rc rc, int sys, const char *text);
 const char *vt_sftp_in_words(enum vt_rc rc);    /* of a wait's end; NULL: it has no more */
