@@ -438,6 +438,7 @@ EXPLAINED = {
     ("autotest/tests/virt_env_process.py", "_run"): "a thread",
     ("autotest/tests/virt_env_process.py", "do"): "kept, and raised when all is done",
     ("autotest/tests/virt_test_utils.py", "_run_control"): "another exception is on its way",
+    ("boot_progress.py", "_draw"): "a thread",
     ("companions/virt_utils.py", "run"): "a thread; kept, and raised by join()",
     ("host/processes.py", "watch"): "a thread",
     ("hypervisors/monitor.py", "_serve"): "a thread",
