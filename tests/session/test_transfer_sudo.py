@@ -157,6 +157,7 @@ def test_password_that_the_guest_says_again_is_in_no_error(server_with, secret, 
                  log_filename=str(log))
     except SCPTransferFailedError as e:
         assert password[:5] not in str(e) + repr(e)
+    virt_utils.close_log_file(str(log))
     assert password[:5] not in log.read_text()
 
 
