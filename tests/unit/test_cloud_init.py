@@ -377,3 +377,16 @@ def test_command_tells_in_a_line_what_is_wrong(tmp_path, words, said):
     told = virtvm(tmp_path, "guest", "seed", *words, status=1)
     assert told.startswith("virtvm: ") and said in told and told.count("\n") == 1
     assert not [name for name in os.listdir(tmp_path) if name.endswith(".key")]
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_command_writes_over_nobody_s_public_key(tmp_path, link):
+    other = tmp_path / "one.key.pub"
+    if link:
+        other.symlink_to("none")
+    else:
+        other.write_text(KEY + "\n")
+    told = virtvm(tmp_path, "guest", "seed", "one", status=1)
+    assert told == "virtvm: %s: is there already, and no key is written over it\n" % other
+    assert not (tmp_path / "one.key").exists()
+    assert os.readlink(other) == "none" if link else other.read_text() == KEY + "\n"

@@ -94,12 +94,15 @@ def credential(key):
 # ---- keys ----
 
 def make_key(path):
-    """Make an ed25519 key: path, its owner's alone, and path.pub.  SeedError."""
+    """Make an ed25519 key: path, its owner's alone, and path.pub, where neither is.  SeedError."""
+    for each in (path, path + ".pub"):
+        if signals.lexists(each):
+            raise SeedError("%s: is there already, and no key is written over it" % each)
     folder, name = os.path.split(os.path.abspath(path))
     with scratch.Folder(".%s." % name, folder=folder) as made:
         _keygen("-q", "-t", "ed25519", "-N", "", "-C", "virtvm", "-f", os.path.join(made, "key"))
+        os.rename(os.path.join(made, "key"), path)      # which is enough, if nothing comes after it
         os.rename(os.path.join(made, "key.pub"), path + ".pub")
-        os.rename(os.path.join(made, "key"), path)
 
 
 def _keygen(*words):
