@@ -120,6 +120,14 @@ def test_locked_key_needs_its_public_part(tmp_path):
         cloud_init.public_key(path)
 
 
+def test_public_key_beside_a_private_one_may_be_another_s(tmp_path):
+    for name in ("key", "other"):
+        cloud_init.make_key(str(tmp_path / name))
+    own = cloud_init.public_key(str(tmp_path / "key.pub"))
+    os.replace(tmp_path / "other.pub", tmp_path / "key.pub")
+    assert cloud_init.public_key(str(tmp_path / "key")) == own
+
+
 def test_file_that_is_no_key(tmp_path):
     (tmp_path / "notes").write_text("top secret\n")
     for name, said in [("notes", "no key of OpenSSH's"), ("none", "No such file"), ("", "Is a directory")]:

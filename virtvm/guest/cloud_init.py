@@ -123,11 +123,11 @@ def _keygen(*words):
 def public_key(path):
     """The public key (str) of a private key's file, or in a public one's.  SeedError."""
     path = os.path.expanduser(path)
-    lines = [_first_line(path)]
-    if lines[0].startswith("-----BEGIN"):
-        lines[0] = _first_line(path + ".pub") if signals.exists(path + ".pub") else _derived(path)
+    line = _first_line(path)
+    if line.startswith("-----BEGIN"):
+        line = _derived(path)
     try:
-        return check_key(lines[0])
+        return check_key(line)
     except SeedError:
         raise SeedError("%s: no key of OpenSSH's is in it" % path) from None
 
@@ -142,9 +142,12 @@ def _first_line(path):
 
 
 def _derived(path):
+    """The line of a private key's public part: of the file beside it, which may be another key's, only if need be."""
     try:
         return _keygen("-y", "-P", "", "-f", path).partition("\n")[0]
     except SeedError as e:
+        if signals.exists(path + ".pub"):           # of one with a passphrase, say
+            return _first_line(path + ".pub")
         raise SeedError("%s.pub is missing, and can't be made: %s" % (path, e)) from None
 
 
