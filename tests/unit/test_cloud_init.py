@@ -98,6 +98,17 @@ def test_odd_key_is_refused_and_not_shown(key):
     assert BODY not in str(caught.value)
 
 
+def test_part_of_a_key_is_none(tmp_path):
+    for kind in ("ed25519", "rsa", "ecdsa"):
+        path = tmp_path / kind
+        subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", "", "-f", str(path)], check=True)
+        name, body = cloud_init.public_key(str(path) + ".pub").split()
+        blob = base64.b64decode(body)
+        for part in [blob[:size] for size in range(len(blob))] + [blob + b"\0", blob + bytes(4), blob + blob]:
+            with pytest.raises(cloud_init.SeedError):
+                cloud_init.check_key("%s %s" % (name, base64.b64encode(part).decode()))
+
+
 # ---- keys ----
 
 @pytest.mark.parametrize("kind", ["ed25519", "rsa", "ecdsa"])

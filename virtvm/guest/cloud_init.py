@@ -9,7 +9,6 @@ import binascii
 import json
 import os
 import re
-import struct
 import subprocess
 import threading
 
@@ -19,8 +18,8 @@ from virtvm.guest.password import crypt
 LABEL = "CIDATA"
 _CREDENTIAL = "io.systemd.credential.binary:ssh.authorized_keys.root="
 _USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
-_KINDS = re.compile(r"ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(256|384|521)"
-                    r"|sk-(ssh-ed25519|ecdsa-sha2-nistp256)@openssh\.com")
+_KINDS = {"ssh-ed25519": 2, "ssh-rsa": 3, "ecdsa-sha2-nistp256": 3, "ecdsa-sha2-nistp384": 3, "ecdsa-sha2-nistp521": 3,
+          "sk-ssh-ed25519@openssh.com": 3, "sk-ecdsa-sha2-nistp256@openssh.com": 4}     # of how many strings each is
 _LARGEST = 1 << 16          # of a file with a key
 _KEYGEN_LIMIT = 60          # seconds
 _COMMANDS = {"shutdown_command": "sudo shutdown -h now", "reboot_command": "sudo shutdown -r now"}
@@ -49,13 +48,22 @@ def check_key(line):
         blob = base64.b64decode(body, validate=True)
     except (binascii.Error, ValueError):
         blob = b""
-    if not line.isprintable() or not _KINDS.fullmatch(kind) or not blob.startswith(_string(kind.encode())):
+    strings = _strings(blob)
+    if not line.isprintable() or len(strings) != _KINDS.get(kind) or strings[0] != kind.encode():
         raise SeedError("this is no public key of OpenSSH's")      # but, maybe, a secret of another kind
     return "%s %s" % (kind, body)
 
 
-def _string(data):
-    return struct.pack(">I", len(data)) + data
+def _strings(blob):
+    """The strings (list of bytes, none of them empty) that a blob is made of to its end; [] if it is not."""
+    found = []
+    while blob:
+        size = int.from_bytes(blob[:4], "big")
+        found.append(blob[4:4 + size])
+        if not size or len(found[-1]) != size:
+            return []
+        blob = blob[4 + size:]
+    return found
 
 
 def files(user, key, instance, hostname, hashed=None):
