@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import pathlib
+import re
 import signal
 import stat
 import subprocess
@@ -409,3 +410,20 @@ def test_command_writes_over_nobody_s_public_key(tmp_path, link):
     assert told == "virtvm: %s: is there already, and no key is written over it\n" % other
     assert not (tmp_path / "one.key").exists()
     assert os.readlink(other) == "none" if link else other.read_text() == KEY + "\n"
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_key_that_is_a_pipe_is_not_waited_for(tmp_path, beside):
+    pipe = tmp_path / "one"
+    if beside:                          # the public part of a key with a passphrase
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "secret", "-f", str(pipe)], check=True)
+        os.unlink(tmp_path / "one.pub")
+    os.mkfifo(tmp_path / "one.pub" if beside else pipe)
+    told = virtvm(tmp_path, "guest", "seed", "seed", "--key", "one", status=1)
+    assert re.fullmatch(r"virtvm: .*one%s: is no regular file\n" % (".pub" if beside else ""), told)
+
+
+def test_key_that_is_a_device_is_refused():
+    for path in ("/dev/zero", "/dev/null"):
+        with pytest.raises(cloud_init.SeedError, match="%s: is no regular file" % path):
+            cloud_init.public_key(path)

@@ -9,6 +9,7 @@ import binascii
 import json
 import os
 import re
+import stat
 import subprocess
 import threading
 
@@ -140,9 +141,15 @@ def public_key(path):
         raise SeedError("%s: no key of OpenSSH's is in it" % path) from None
 
 
+def _no_wait(path, flags):
+    return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
+
+
 def _first_line(path):
     try:
-        with open(path, "rb") as f:
+        with open(path, "rb", opener=_no_wait) as f:
+            if not stat.S_ISREG(os.fstat(f.fileno()).st_mode):
+                raise SeedError("%s: is no regular file" % path)
             return f.read(_LARGEST).decode(errors="replace").partition("\n")[0].rstrip("\r")
     except OSError as e:
         signals.let_out(e)
