@@ -140,6 +140,25 @@ def test_public_key_beside_a_private_one_may_be_another_s(tmp_path):
     assert cloud_init.public_key(str(tmp_path / "key")) == own
 
 
+OTHER = "ssh-ed25519 " + base64.b64encode(b"\0\0\0\x0bssh-ed25519\0\0\0\x20" + b"o" * 32).decode()
+
+
+@pytest.mark.parametrize("content", [
+    "\n \t\n%s\n", "# mine\n#%s\n\n%%s me\n" % OTHER, "\ufeff%s\n", "\ufeff# mine\r\n\r\n%s\r\n", "  %s", "%s\n" + OTHER,
+    "notes\n%s\n", "%s a comment\twith " + OTHER, KEY.replace(" ", "\t") + "\tme%.0s", KEY.replace(" ", " \t ") + "%.0s"])
+def test_public_key_is_the_first_in_its_file(tmp_path, content):
+    (tmp_path / "key.pub").write_bytes((content % KEY).encode())
+    assert cloud_init.public_key(str(tmp_path / "key.pub")) == KEY
+
+
+@pytest.mark.parametrize("front", ["restrict", 'from="10.0.0.1 10.0.0.2",command="echo \\"x\\""', 'command="ssh-rsa x"',
+                                   "no-pty\t", "host,10.0.0.1"])
+def test_key_with_options_in_front_is_refused_in_so_many_words(tmp_path, front):
+    (tmp_path / "key.pub").write_text("# mine\n%s %s me\n%s\n" % (front, KEY, OTHER))
+    with pytest.raises(cloud_init.SeedError, match="key.pub: a key with options in front of it can't be taken"):
+        cloud_init.public_key(str(tmp_path / "key.pub"))
+
+
 def test_file_that_is_no_key(tmp_path):
     (tmp_path / "notes").write_text("top secret\n")
     for name, said in [("notes", "no key of OpenSSH's"), ("none", "No such file"), ("", "Is a directory")]:

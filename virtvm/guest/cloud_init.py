@@ -6,6 +6,7 @@ cloud-init looks for.  An image with systemd and no cloud-init takes root's key 
 
 import base64
 import binascii
+import contextlib
 import json
 import os
 import re
@@ -21,6 +22,7 @@ _CREDENTIAL = "io.systemd.credential.binary:ssh.authorized_keys.root="
 _USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 _KINDS = {"ssh-ed25519": 2, "ssh-rsa": 3, "ecdsa-sha2-nistp256": 3, "ecdsa-sha2-nistp384": 3, "ecdsa-sha2-nistp521": 3,
           "sk-ssh-ed25519@openssh.com": 3, "sk-ecdsa-sha2-nistp256@openssh.com": 4}     # of how many strings each is
+_KIND = re.compile(r"[ \t](?=(?:%s)[ \t])" % "|".join(map(re.escape, _KINDS)))
 _LARGEST = 1 << 16          # of a file with a key
 _KEYGEN_LIMIT = 60          # seconds
 _COMMANDS = {"shutdown_command": "sudo shutdown -h now", "reboot_command": "sudo shutdown -r now"}
@@ -42,7 +44,7 @@ def check_user(name):
 
 def check_key(line):
     """Return a public key's kind and body (str), without its comment, from a line of OpenSSH's.  SeedError."""
-    line = line.rstrip("\n")
+    line = line.rstrip("\n").replace("\t", " ")
     kind, _, rest = line.partition(" ")
     body = rest.strip(" ").partition(" ")[0]
     try:
@@ -132,37 +134,50 @@ def _keygen(*words):
 def public_key(path):
     """The public key (str) of a private key's file, or in a public one's.  SeedError."""
     path = os.path.expanduser(path)
-    line = _first_line(path)
-    if line.startswith("-----BEGIN"):
-        line = _derived(path)
-    try:
-        return check_key(line)
-    except SeedError:
-        raise SeedError("%s: no key of OpenSSH's is in it" % path) from None
+    lines = _lines(path)
+    if lines and lines[0].startswith("-----BEGIN"):
+        lines = _derived(path)
+    for line in lines:
+        with contextlib.suppress(SeedError):
+            return check_key(line)
+        if _has_options(line):
+            raise SeedError("%s: a key with options in front of it can't be taken, only one without" % path)
+    raise SeedError("%s: no key of OpenSSH's is in it" % path)
+
+
+def _has_options(line):
+    """Whether a line that is no key is one from its second word on, or a later one (bool)."""
+    for found in _KIND.finditer(line):
+        with contextlib.suppress(SeedError):
+            return bool(check_key(line[found.end():]))
+    return False
 
 
 def _no_wait(path, flags):
     return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
 
 
-def _first_line(path):
+def _lines(path):
+    """The lines (list of str) of a file that say something: without a mark of Unicode's, empty ones and comments."""
     try:
         with open(path, "rb", opener=_no_wait) as f:
             if not stat.S_ISREG(os.fstat(f.fileno()).st_mode):
                 raise SeedError("%s: is no regular file" % path)
-            return f.read(_LARGEST).decode(errors="replace").partition("\n")[0].rstrip("\r")
+            text = f.read(_LARGEST).decode("utf-8-sig", "replace")
     except OSError as e:
         signals.let_out(e)
         raise SeedError("%s: %s" % (path, e.strerror)) from e
+    lines = (line.strip(" \t\r") for line in text.split("\n"))
+    return [line for line in lines if line and not line.startswith("#")]
 
 
 def _derived(path):
-    """The line of a private key's public part: of the file beside it, which may be another key's, only if need be."""
+    """The lines of a private key's public part: of the file beside it, which may be another key's, only if need be."""
     try:
-        return _keygen("-y", "-P", "", "-f", path).partition("\n")[0]
+        return _keygen("-y", "-P", "", "-f", path).splitlines()
     except SeedError as e:
         if signals.exists(path + ".pub"):           # of one with a passphrase, say
-            return _first_line(path + ".pub")
+            return _lines(path + ".pub")
         raise SeedError("%s.pub is missing, and can't be made: %s" % (path, e)) from None
 
 
