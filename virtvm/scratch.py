@@ -29,8 +29,10 @@ def make_file(path):
 
 
 class _Scratch:
-    def __init__(self, prefix, suffix="", folder=None):
-        self.path = name(prefix, suffix, folder)
+    """path: what name() had returned, for what was noted before; instead of the others."""
+
+    def __init__(self, prefix="", suffix="", folder=None, path=None):
+        self.path = path or name(prefix, suffix, folder)
         # Also at the interpreter's end, but by no process that this one forks.
         self._removal = weakref.finalize(self, self._remove_own, self.path, os.getpid(), _LAST_TRY)
         try:

@@ -255,8 +255,7 @@ def test_nothing_stays_of_a_run_that_is_interrupted(tmp_path, when):
                           stderr=subprocess.DEVNULL, text=True, start_new_session=True) as process:
         folder = process.stdout.readline().strip()
         if when == "key":
-            until(lambda: any(name.startswith(".id_ed25519.") and os.listdir(os.path.join(folder, name))
-                              for name in os.listdir(folder)))
+            until(lambda: list(pathlib.Path(folder).glob(".id_ed25519.*/*")))
         else:
             assert process.stdout.readline() == "made\n"
         if when == "end":
@@ -265,6 +264,29 @@ def test_nothing_stays_of_a_run_that_is_interrupted(tmp_path, when):
             os.killpg(process.pid, signal.SIGINT)       # as a terminal's Ctrl-C
         process.wait()
     assert os.listdir(tmp_path) == ["bin"]
+
+
+KILLED = """
+import os, signal
+from virtvm.hypervisors import qemu
+from virtvm.guest import cloud_init
+vm = qemu.VM("vm1", {}, ".")
+vm.set_params({"cloud_init": "yes"})
+vm._seed(make=False)
+folder = cloud_init.this_run().folder
+assert not os.path.exists(folder)
+if %r:
+    vm._seed(make=True)
+    assert os.listdir(folder)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("made", [False, True])
+def test_nothing_stays_of_a_run_that_is_killed(tmp_path, made):
+    done = subprocess.run([sys.executable, "-c", KILLED % made], env=dict(environment(), TMPDIR=str(tmp_path)))
+    assert done.returncode == -signal.SIGKILL
+    until(lambda: not os.listdir(tmp_path))
 
 
 # ---- params ----

@@ -209,14 +209,14 @@ class Seed:
 class Run:
     """What this process has for its machines: a key, and a seed each.  All is gone when it ends, or earlier.
 
-    folder: path of all of it.  identity: path of the private key, which is there once a machine needed it.
+    folder: path of all of it, and identity: of the private key; both are there once a machine needed them.
     at_end: functions to call without arguments when it is gone.
     """
 
     def __init__(self):
         self.pid = os.getpid()
-        self._scratch = scratch.Folder("virtvm-seeds-")
-        self.folder = self._scratch.path
+        self._scratch = None
+        self.folder = scratch.name("virtvm-seeds-")
         self.identity = os.path.join(self.folder, "id_ed25519")
         self.at_end = []
         self._seeds = {}            # what makes one differ from another: its Seed
@@ -230,6 +230,8 @@ class Run:
         """As seed(), and it is there."""
         seed, what = self._seed(name, params)
         with self._lock:
+            if self._scratch is None:
+                self._scratch = scratch.Folder(path=self.folder)
             if not seed.exists():
                 self._make(seed, *what)
         return seed
@@ -253,7 +255,8 @@ class Run:
 
     def end(self):
         """Remove all of it."""
-        self._scratch.__exit__()
+        if self._scratch is not None:
+            self._scratch.__exit__()
         for call in self.at_end:
             call()
 
