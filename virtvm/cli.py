@@ -83,12 +83,12 @@ def _parser():
 
 def main(argv=None):
     """Run the command line (default: this process's); return the exit status."""
-    parser = _parser()
-    completion.answer(parser)
-    words, pytests = run.split(sys.argv[1:] if argv is None else list(argv))
-    args = parser.parse_args(words)
-    args.pytests = pytests
     try:
+        parser = _parser()
+        completion.answer(parser)
+        words, pytests = run.split(sys.argv[1:] if argv is None else list(argv))
+        args = parser.parse_args(words)
+        args.pytests = pytests
         return args.run(args)
     except KeyboardInterrupt:
         return 130

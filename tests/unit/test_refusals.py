@@ -61,3 +61,13 @@ def test_run_of_a_test_has_its_folder(folder):
     from support.runs import virtvm
     virtvm(folder, "run", "test_new.py", "--image", "disk.raw")
     assert os.listdir(folder / "virtvm-results" / "latest") == ["junit.xml"]
+
+
+@pytest.mark.parametrize("step", ["virtvm.cli._parser", "virtvm.completion.answer", "virtvm.commands.run.split",
+                                  "argparse.ArgumentParser.parse_args", "virtvm.commands.params._run"])
+def test_ctrl_c_is_heard_from_the_first_step(monkeypatch, capsys, step):
+    def stop(*_args, **_more):
+        raise KeyboardInterrupt
+    monkeypatch.setattr(step, stop)
+    assert cli.main(["params"]) == 130
+    assert capsys.readouterr() == ("", "")
