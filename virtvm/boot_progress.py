@@ -77,6 +77,14 @@ def cut(text, width):
     return "".join(kept) + "..."[:max(0, width)]
 
 
+def columns(fd):
+    """How many columns (int) a terminal has now."""
+    width = shutil.get_terminal_size().columns
+    with signals.suppress(OSError):
+        width = os.get_terminal_size(fd).columns or width
+    return width
+
+
 def last_line(console):
     """The last line (str) that a guest's console shows, as a terminal may show it; "" for none.
 
@@ -174,12 +182,9 @@ class Live:
             line = self._line()
         except Exception:               # of what changes while it is looked at: the next look will do
             return
-        width = shutil.get_terminal_size().columns
-        with signals.suppress(OSError):
-            width = os.get_terminal_size(self._fd).columns or width
         self._erase()
         if line:
-            self._write(cut(line, width - 1))
+            self._write(cut(line, columns(self._fd) - 1))
             self._is_shown = True
 
     def _erase(self):

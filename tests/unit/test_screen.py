@@ -89,10 +89,10 @@ def folder(tmp_path):
     return tmp_path
 
 
-def at_terminal(folder, *more, words=RUN):
+def at_terminal(folder, *more, words=RUN, columns=80):
     variables = {name: "" for name in os.environ.keys() - environment().keys()}
     path = os.pathsep.join([".", os.environ.get("PYTHONPATH", "")])
-    return Person(*words, *more, cwd=folder, columns=80, PYTHONPATH=path, NO_COLOR="1", **variables)
+    return Person(*words, *more, cwd=folder, columns=columns, PYTHONPATH=path, NO_COLOR="1", **variables)
 
 
 def lines(seen):
@@ -138,6 +138,17 @@ def test_ways_to_say_more_and_less(folder, words, rows):
         assert ("PASS" in "".join(told)) == (rows is None)
     assert "booting" not in person.seen
     assert any("1 failed, 2 passed, 1 skipped, 1 xfailed" in line for line in shown)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("columns", [30, 39, 50])
+def test_each_test_has_one_row_of_a_narrow_terminal(folder, columns):
+    (folder / "up").touch()
+    person = at_terminal(folder, "test_new.py", columns=columns)
+    assert person.leave() == 1
+    shown = lines(person.seen)
+    told = [line for line in shown[:shown.index("")] if re.match("(PASS|FAIL|SKIP|XFAIL) ", line)]
+    assert len(told) == len(ROWS) and max(map(len, told)) == columns - 1
 
 
 @pytest.mark.once

@@ -133,7 +133,8 @@ class Screen:
                 self._write(_name(report.nodeid), *row)
 
     def _write(self, name, seconds, word, reason):
-        width = self._reporter._tw.fullwidth - 1
+        # pytest takes a terminal of less than 40 columns for one of 80.
+        width = (self._reporter._tw.fullwidth if self._fd is None else boot_progress.columns(self._fd)) - 1
         time = "%.1f s" % seconds
         line = "%-5s %s  %s" % (word, cut(printable(name), max(20, width - 8 - len(time))), time)
         if reason and word != "PASS":
