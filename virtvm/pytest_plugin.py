@@ -28,6 +28,7 @@ from virtvm.plugin.screen import COLOURS, screen_of, told
 
 CONFIGURATION = pytest.StashKey()
 SUMMARY = pytest.StashKey()
+_LONGEST_NAME = 240             # bytes of a folder's: with what is put behind it no more than 255
 
 
 def pytest_addoption(parser):
@@ -133,7 +134,7 @@ class Runner:
         from virtvm.autotest.tests.test_object import Test
         from virtvm.companions import virt_utils
         self.used = True
-        base = folder = os.path.join(self.folder, re.sub(r"[^\w.\[\]-]+", "_", name))
+        base = folder = os.path.join(self.folder, _folder_name(name))
         number = 1
         while signals.exists(folder):
             number += 1
@@ -171,6 +172,16 @@ class Runner:
             end_run()
             virt_env_process.end_networks(self.env)
             virt_utils.close_log_file()
+
+
+def _folder_name(name):
+    """What the folder of a test of that name (str) is called: no longer than file systems take, with room for a number."""
+    found = re.sub(r"[^\w.\[\]-]+", "_", name)
+    if len(found.encode()) > _LONGEST_NAME:
+        import hashlib
+        end = "-" + hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:16]
+        found = found.encode()[:_LONGEST_NAME - len(end)].decode(errors="ignore") + end
+    return found
 
 
 @contextlib.contextmanager

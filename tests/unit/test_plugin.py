@@ -670,3 +670,33 @@ def test_what_a_console_said_before_the_test_is_not_read_again(project):
     assert "of the second" in output and "all of it is read" not in output
     assert (project.folder / "results/test_first/debug/serial-vm1.log").read_text() == "of the first\n"
     assert (project.folder / "results/test_second/debug/serial-vm1.log").read_text() == "of the second\n"
+
+
+@once
+def test_long_ids_have_folders_of_their_own(project):
+    project.write(test_long="""
+        import pathlib
+        import pytest
+
+        LONG = ["a" * 300, "a" * 300 + "b", "\u6f22" * 100, "x" * 230]
+
+        @pytest.mark.parametrize("times", [1, 2])
+        @pytest.mark.parametrize("name", LONG, ids=LONG)
+        def test_it(test_object, name, times):
+            pathlib.Path(test_object.debugdir, "name").write_text(name + str(times), encoding="utf-8")
+
+        class TestLong:
+            @pytest.mark.parametrize("name", LONG[:1], ids=LONG[:1])
+            def test_it(self, test_object, name):
+                pass
+
+            test_again = test_it
+        """)
+    (project.folder / "other").mkdir()
+    (project.folder / "other" / "test_long_too.py").write_text((project.folder / "test_long.py").read_text())
+    assert "20 passed" in project.run("-o", "disable_test_id_escaping_and_forfeit_all_rights_to_community_support=1")
+    found = {}
+    for path in (project.folder / "virtvm-results").glob("*/debug/name"):
+        found.setdefault(path.read_text(encoding="utf-8"), []).append(path.parent.parent.name)
+    assert len(found) == 8 and all(len(names) == 2 for names in found.values())
+    assert all(name.startswith("test_it[") for names in found.values() for name in names)

@@ -41,7 +41,8 @@ class Test:
         self.virtdir = self.bindir
         for folder in (self.resultsdir, self.profdir, self.debugdir):
             signals.makedirs(folder, exist_ok=True)
-        self.tmpdir = scratch.name("_%s." % re.sub(r"[^\w.-]", "_", name))
+        # File systems take names of 255 bytes; what makes this one unique comes behind it.
+        self.tmpdir = scratch.name("_%s." % re.sub(r"[^\w.-]", "_", name).encode()[:200].decode(errors="ignore"))
         try:
             os.mkdir(self.tmpdir, 0o700)
             self.job = Job(self.autodir, self.tmpdir, self.outputdir)
