@@ -175,7 +175,7 @@ class Runner:
 
 
 def _folder_name(name):
-    """What the folder of a test of that name (str) is called: no longer than file systems take, with room for a number."""
+    """What the folder of a test of that name (str) is called: as long as file systems take, with room for a number."""
     found = re.sub(r"[^\w.\[\]-]+", "_", name)
     if len(found.encode()) > _LONGEST_NAME:
         import hashlib

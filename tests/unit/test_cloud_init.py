@@ -144,8 +144,9 @@ OTHER = "ssh-ed25519 " + base64.b64encode(b"\0\0\0\x0bssh-ed25519\0\0\0\x20" + b
 
 
 @pytest.mark.parametrize("content", [
-    "\n \t\n%s\n", "# mine\n#%s\n\n%%s me\n" % OTHER, "\ufeff%s\n", "\ufeff# mine\r\n\r\n%s\r\n", "  %s", "%s\n" + OTHER,
-    "notes\n%s\n", "%s a comment\twith " + OTHER, KEY.replace(" ", "\t") + "\tme%.0s", KEY.replace(" ", " \t ") + "%.0s"])
+    "\n \t\n%s\n", "# mine\n#%s\n\n%%s me\n" % OTHER, "\ufeff%s\n", "\ufeff# mine\r\n\r\n%s\r\n", "  %s",
+    "%s\n" + OTHER, "notes\n%s\n", "%s a comment\twith " + OTHER, KEY.replace(" ", "\t") + "\tme%.0s",
+    KEY.replace(" ", " \t ") + "%.0s"])
 def test_public_key_is_the_first_in_its_file(tmp_path, content):
     (tmp_path / "key.pub").write_bytes((content % KEY).encode())
     assert cloud_init.public_key(str(tmp_path / "key.pub")) == KEY
