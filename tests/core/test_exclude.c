@@ -26,6 +26,22 @@ static void test_names(void)
         CHECK_INT(is_out(cases[i].pattern, cases[i].path, false), cases[i].is);
 }
 
+/* Bytes that only look like a character: longer than need be, surrogates, too large. */
+static void test_what_is_no_utf8(void)
+{
+    static const struct { const char *pattern, *path; bool is; } cases[] = {
+        {"A", "\xc1\x81", false}, {"A", "\xe0\x81\x81", false}, {"A", "\xf0\x80\x81\x81", false},
+        {"[*]", "\xe0\x80\xaa", false}, {"\xc3\xa4", "\xe0\x83\xa4", false}, {"\xc3\xa4", "\xf0\x80\x83\xa4", false},
+        {"\x80", "\xf4\x90\x82\x80", false}, {"\xf4\x90\x82\x80", "\x80", false}, {"?", "\xf4\x90\x80\x80", false},
+        {"????", "\xf4\x90\x82\x80", true}, {"???", "\xe0\x81\x81", true}, {"???", "\xed\xa0\x80", true},
+        {"?", "\xed\xa0\x80", false}, {"?", "\xed\xbf\xbf", false}, {"\xed\xa0\x80", "\xed\xa0\x80", true},
+        {"?", "\xed\x9f\xbf", true}, {"?", "\xee\x80\x80", true}, {"?", "\xe0\xa0\x80", true},
+        {"?", "\xf0\x90\x80\x80", true}, {"?", "\xf4\x8f\xbf\xbf", true}, {"?", "\xc2\x80", true},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        CHECK_INT(is_out(cases[i].pattern, cases[i].path, false), cases[i].is);
+}
+
 static void test_paths(void)
 {
     static const struct { const char *pattern, *path; bool is; } cases[] = {
@@ -72,5 +88,5 @@ static void test_no_name_takes_long(void)
     CHECK(!is_out(parts, path, false));
 }
 
-CHECK_MAIN(TEST(test_names), TEST(test_paths), TEST(test_folders_alone), TEST(test_none_and_several),
-           TEST(test_no_name_takes_long))
+CHECK_MAIN(TEST(test_names), TEST(test_what_is_no_utf8), TEST(test_paths), TEST(test_folders_alone),
+           TEST(test_none_and_several), TEST(test_no_name_takes_long))

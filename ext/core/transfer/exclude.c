@@ -8,6 +8,13 @@
 
 /* ---- one name ---- */
 
+/* Whether UTF-8 has that character, in so many bytes: no longer than need be, no surrogate, none too large. */
+static bool is_character(uint32_t c, size_t n)
+{
+    static const uint32_t least[] = {[2] = 0x80, [3] = 0x800, [4] = 0x10000};
+    return c >= least[n] && c <= 0x10ffff && (c < 0xd800 || c > 0xdfff);
+}
+
 static uint32_t take(const char **at, const char *end)
 {
     const unsigned char *p = (const unsigned char *)*at;
@@ -18,6 +25,7 @@ static uint32_t take(const char **at, const char *end)
         whole = (p[i] & 0xc0) == 0x80;
         c = c << 6 | (p[i] & 0x3f);
     }
+    whole = whole && is_character(c, n);
     *at += whole ? n : 1;
     return whole ? c : p[0] + (p[0] < 0x80 ? 0u : A_BYTE);
 }
