@@ -223,6 +223,31 @@ def test_clock_that_is_ahead(host, tmp_path):
         assert target.read_text() == "more" and target.stat().st_mtime == 1001
 
 
+@pytest.mark.parametrize("first", [-5, -(1 << 31), 1 << 31, (1 << 32) - 1, (1 << 32) + 5])
+def test_times_that_no_protocol_tells(host, tmp_path, first):
+    """Nothing that differs is left out for a time that wrapped, whichever side has it."""
+    for copy, source, target in copies(host, tmp_path):
+        at(write(source, "old!"), first)
+        copy(source, target, transfer_update="yes")
+        # What a server tells of a time behind 2106 looks like any other.
+        again = [(first, "same")] if first < 1 << 32 else []
+        for time, text in [*again, (5000, "new!")]:
+            at(write(source, text), time)
+            copy(source, target, transfer_update="yes")
+            assert target.read_text() == text
+        at(write(source, "more"), 5001)
+        at(write(target, "old!", 0o666), first)     # by whatever else
+        copy(source, target, transfer_update="yes")
+        assert target.read_text() == "more"
+
+
+def test_times_that_sftp_cannot_hold(sshd, folder, tmp_path):
+    host = Host(sshd, folder, "sftp")
+    for time, kept in ((-5, 0), (-(1 << 33), 0), ((1 << 32) - 1, (1 << 32) - 1), ((1 << 32) + 5, (1 << 32) - 1)):
+        host.put(at(write(tmp_path / "d" / "f"), time).parent, folder / str(time), transfer_times="yes")
+        assert (folder / str(time) / "f").stat().st_mtime == kept
+
+
 def test_contents_are_always_written(host):
     """They are new whatever the clock says of what is there."""
     where, keywords = host.access()

@@ -54,3 +54,8 @@ size_t *vt_plan_before(const void *paths, size_t size, size_t n)
     free(before);
     return NULL;
 }
+
+bool vt_plan_is_sure_time(int64_t seconds)
+{
+    return seconds >= 0 && seconds <= INT32_MAX;
+}

@@ -198,10 +198,10 @@ static void failed_here(struct vt_scp_get *g, struct vt_scp_file *f, int sys)
     failed(g, f, VT_IO, sys, strerror(sys));
 }
 
-/* With transfer_update: what is here already stays. */
+/* With transfer_update: what is here already stays.  To an scp all times before 1970 are 0. */
 static bool is_as_new(const struct vt_scp_get *g, const struct vt_scp_file *f, const char *name)
 {
-    bool may = g->j.o->update && f->times.are_known && !(g->depth == 0 && g->into.is_special);
+    bool may = g->j.o->update && f->times.are_known && f->times.mtime > 0 && !(g->depth == 0 && g->into.is_special);
     return may && vt_sink_is_as_new(fd_at(g, g->depth), name, f->size, f->times.mtime);
 }
 

@@ -5,6 +5,7 @@
  * comes back.  It is never removed before the new one has its name.
  */
 #include "transfer/sftp_put.h"
+#include "transfer/plan.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -104,6 +105,13 @@ void vt_upload_give_up(struct vt_upload *u)
 
 /* ---- what has the name ---- */
 
+/* Times that prove nothing are as good as none: what they are of is replaced. */
+static void distrust_time(struct vt_upload *u)
+{
+    if (!vt_plan_is_sure_time(u->old.mtime) || !vt_plan_is_sure_time(u->src.st.st_mtime))
+        u->old.flags &= ~(uint32_t)VT_ATTR_TIMES;
+}
+
 static void on_old(void *ctx, const struct vt_sftp_op *op, const struct vt_sftp_reply *r)
 {
     struct vt_upload *u = ctx;
@@ -112,6 +120,7 @@ static void on_old(void *ctx, const struct vt_sftp_op *op, const struct vt_sftp_
     u->pending--;
     if (r->type == VT_FXP_ATTRS) {
         u->old = vt_take_attrs(&c);
+        distrust_time(u);
         u->is_old = true;
         if (u->final != NULL && u->old.flags & VT_ATTR_MODE && S_ISDIR(u->old.mode))
             vt_upload_failed(u, VT_INVALID, 0, "a folder is in the way");

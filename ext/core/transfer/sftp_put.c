@@ -11,13 +11,19 @@
 #define QUEUE_MAX (1024 * 1024)     /* bytes of requests that are not sent */
 #define PARKED_MAX 32               /* files that wait for their checksums */
 
+/* The nearest that SFTP has. */
+static uint32_t sftp_time(int64_t seconds)
+{
+    return seconds < 0 ? 0 : seconds > UINT32_MAX ? UINT32_MAX : (uint32_t)seconds;
+}
+
 struct vt_attrs vt_put_attrs(const struct vt_transfer_options *o, const struct stat *st)
 {
     struct vt_attrs a = {.flags = VT_ATTR_MODE, .mode = st->st_mode & 07777};
     if (o->keep_times) {
         a.flags |= VT_ATTR_TIMES;
-        a.atime = (uint32_t)st->st_atime;
-        a.mtime = (uint32_t)st->st_mtime;
+        a.atime = sftp_time(st->st_atime);
+        a.mtime = sftp_time(st->st_mtime);
     }
     return a;
 }

@@ -1,6 +1,7 @@
 /* sink.c - the local side of a download. */
 #include "transfer/sink.h"
 
+#include "transfer/plan.h"
 #include "transfer/tree.h"
 
 #include <errno.h>
@@ -138,5 +139,6 @@ bool vt_sink_is_as_new(int folder, const char *name, uint64_t size, int64_t mtim
 {
     struct stat st;
     return size > 0 && fstatat(folder, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode)
-        && (uint64_t)st.st_size == size && st.st_mtime >= mtime;
+        && (uint64_t)st.st_size == size && st.st_mtime >= mtime && vt_plan_is_sure_time(st.st_mtime)
+        && vt_plan_is_sure_time(mtime);
 }
