@@ -132,7 +132,8 @@ def put(host: str, port: int, user: str, password: Optional[str], sources: Tuple
         verify: bool = ..., passphrase: Optional[str] = ..., sync: bool = ..., sparse: bool = ...,
         parents: bool = ..., in_place: bool = ..., mode: int = ..., owner: Tuple[int, int] = ...,
         is_name: bool = ..., sudo: bool = ..., sudo_password: Optional[str] = ...,
-        exclude: Tuple[bytes, ...] = ..., update: bool = ...) -> Tuple[int, int, str]: ...
+        exclude: Tuple[bytes, ...] = ..., update: bool = ...,
+        fills_holes: bool = ...) -> Tuple[int, int, str]: ...
 def get(host: str, port: int, user: str, password: Optional[str], sources: Tuple[bytes, ...],
         target: bytes, *, identity_file: Optional[str] = ..., known_hosts: Optional[str] = ...,
         auth: Optional[str] = ..., times: bool = ..., links: bool = ..., stall: float = ...,
@@ -141,4 +142,5 @@ def get(host: str, port: int, user: str, password: Optional[str], sources: Tuple
         verify: bool = ..., passphrase: Optional[str] = ..., sync: bool = ..., sparse: bool = ...,
         parents: bool = ..., in_place: bool = ..., mode: int = ..., owner: Tuple[int, int] = ...,
         is_name: bool = ..., sudo: bool = ..., sudo_password: Optional[str] = ...,
-        exclude: Tuple[bytes, ...] = ..., update: bool = ...) -> Tuple[int, int, str]: ...
+        exclude: Tuple[bytes, ...] = ..., update: bool = ...,
+        fills_holes: bool = ...) -> Tuple[int, int, str]: ...

@@ -95,17 +95,18 @@ static PyObject *parse_and_run(PyObject *module, PyObject *args, PyObject *kw, t
                             "known_hosts", "auth", "times", "links", "stall", "progress",
                             "login_timeout", "timeout", "engine", "verify", "passphrase", "sync", "sparse",
                             "parents", "in_place", "mode", "owner", "is_name", "sudo", "sudo_password",
-                            "exclude", "update", NULL};
+                            "exclude", "update", "fills_holes", NULL};
     struct job j = {.login_timeout = 20.0, .timeout = 600.0, .ssh.hedge = true};
     int times = 0, links = 0, verify = 0, sync = 0, sparse = 0, parents = 0, in_place = 0, is_name = 0, sudo = 0,
-        update = 0;
+        update = 0, fills_holes = 0;
     j.o.mode = j.o.uid = j.o.gid = -1;
-    if (!PyArg_ParseTupleAndKeywords(args, kw, "siszO!S|$zzzppdOddzpzppppi(ii)ppzO!p", names, &j.ssh.host, &j.ssh.port,
+    if (!PyArg_ParseTupleAndKeywords(args, kw, "siszO!S|$zzzppdOddzpzppppi(ii)ppzO!pp", names, &j.ssh.host, &j.ssh.port,
                                      &j.ssh.user, &j.ssh.password, &PyTuple_Type, &j.sources, &j.target,
                                      &j.ssh.identity_file, &j.ssh.known_hosts, &j.ssh.auth, &times, &links,
                                      &j.o.stall, &j.progress, &j.login_timeout, &j.timeout, &j.engine, &verify,
                                      &j.ssh.passphrase, &sync, &sparse, &parents, &in_place, &j.o.mode, &j.o.uid,
-                                     &j.o.gid, &is_name, &sudo, &j.o.sudo_password, &PyTuple_Type, &j.exclude, &update)
+                                     &j.o.gid, &is_name, &sudo, &j.o.sudo_password, &PyTuple_Type, &j.exclude, &update,
+                                     &fills_holes)
         || engine_of(j.engine, &j.o.engine) < 0)
         return NULL;
     j.list = argv_of(j.sources);
@@ -122,6 +123,7 @@ static PyObject *parse_and_run(PyObject *module, PyObject *args, PyObject *kw, t
     j.o.verify = verify;
     j.o.sync = sync;
     j.o.sparse = sparse;
+    j.o.fills_holes = fills_holes;
     j.o.parents = parents;
     j.o.in_place = in_place;
     j.o.is_name = is_name;
@@ -145,7 +147,7 @@ static PyObject *parse_and_run(PyObject *module, PyObject *args, PyObject *kw, t
     "    login_timeout=20.0, timeout=600.0, engine=None, verify=False,\n"                     \
     "    passphrase=None, sync=False, sparse=False, parents=False, in_place=False, mode=-1,\n"         \
     "    owner=(-1, -1), is_name=False, sudo=False, sudo_password=None, exclude=(),\n"                         \
-    "    update=False)\n--\n\n"
+    "    update=False, fills_holes=False)\n--\n\n"
 
 static const char put_doc[] = "put" SIGNATURE
     "Copy local files and trees to a server over SSH; return (files, bytes, engine).\n\n"
@@ -153,7 +155,8 @@ static const char put_doc[] = "put" SIGNATURE
     "\"scp\", or None for SFTP where the server has it, else SCP.  verify: compare SHA-256\n"
     "sums of both sides before a file gets its name.  progress(name, bytes, total) is called a\n"
     "few times a second.  sudo_password: None for the login's.  exclude:\n"
-    "tuple of patterns (bytes), see docs/transfers.rst.  Raises EngineError, whose\n"
+    "tuple of patterns (bytes), see docs/transfers.rst.  fills_holes: SCP fills\n"
+    "them, where sparse has it refuse them.  Raises EngineError, whose\n"
     "filename, bytes and engine tell how far it came.  What ends it, KeyboardInterrupt as well, has left: how many temporary names\n"
     "could not be removed, and the first of them (int, list of bytes).";
 

@@ -322,6 +322,24 @@ def test_between_two_hosts(sshd, folder):
 
 # ---- holes ----
 
+@pytest.mark.parametrize("engine, server", [("sftp", ""), ("scp", ""), (None, "Subsystem sftp /bin/false")])
+def test_holes_between_two_hosts(new_own_sshd, folder, engine, server):
+    """Those of the copy in between are no reason to fail, where the protocol has none."""
+    sshd = new_own_sshd(server)
+    write(folder / "d" / "zeros", b"a" * 4096 + bytes(1 << 20) + b"b" * 10)
+    with open(write(folder / "d" / "holes", "x"), "r+b") as f:
+        f.truncate(8 << 20)
+    (folder / "to").mkdir(0o777)
+    transfer.scp_between_remotes(
+        sshd.host, sshd.host, sshd.port, sshd.password or "", sshd.password or "", sshd.user, sshd.user,
+        str(folder / "d"), str(folder / "to"), ssh_identity_file=sshd.key, transfer_engine=engine,
+        transfer_sparse="yes", timeout=60)
+    for name in ("zeros", "holes"):
+        assert (folder / "to" / "d" / name).read_bytes() == (folder / "d" / name).read_bytes()
+    if engine == "sftp":
+        assert (folder / "to" / "d" / "holes").stat().st_blocks * 512 < 1 << 20
+
+
 def test_holes_by_scp(new_own_sshd, folder, tmp_path):
     """Down they are made of zeros; up the protocol fills them: refused, file by file."""
     host = Host(new_own_sshd(""), folder, "scp")

@@ -129,7 +129,11 @@ def scp_from_remote(host, port, username, password, remote_path, local_path, log
 def scp_between_remotes(src, dst, port, s_passwd, d_passwd, s_name, d_name, s_path, d_path,
                         log_filename=None, timeout=600, **keywords):
     """Copy s_path on host src to d_path on host dst, by way of this host's temporary folder
-    ($TMPDIR), which must have room for it."""
+    ($TMPDIR), which must have room for it.
+
+    With transfer_sparse an upload by SCP fills holes instead of refusing them: of those that
+    the copy here has nobody knows which the first host has, too.
+    """
     from time import monotonic
     s_passwd, d_passwd, keywords = hidden(s_passwd), hidden(d_passwd), hidden_items(keywords)
     end = monotonic() + timeout
@@ -142,8 +146,8 @@ def scp_between_remotes(src, dst, port, s_passwd, d_passwd, s_name, d_name, s_pa
             names = os.listdir(folder)
         # One thing keeps its name or gets a new one; several go into a folder.
         _Transfer("put", dst, port, d_name, d_passwd, log_filename, max(1.0, end - monotonic()),
-                  False, **keywords).run(tuple(os.fsencode(os.path.join(folder, name))
-                                               for name in names), d_path, d_path)
+                  False, options={"fills_holes": True}, **keywords).run(
+                      tuple(os.fsencode(os.path.join(folder, name)) for name in names), d_path, d_path)
 
 
 def write_file(address, client, username, password, port, path, data, *, mode=None, owner=None, timeout=600,

@@ -31,6 +31,7 @@ struct vt_transfer_options {
     bool keep_times;                /* access and modification times, too; modes always */
     bool verify;                    /* checksums on both sides before a file gets its name */
     bool sparse;                    /* leave out holes, and on the way down zeros */
+    bool fills_holes;               /* uploads by SCP fill them, though they are to be left out */
     bool sync;                      /* each file is on the disk before it gets its name */
     bool parents;                   /* make the folders that the target is to be in */
     bool in_place;                  /* uploads: write into what is there, for what can't be replaced */
