@@ -236,6 +236,33 @@ def test_of_files_of_one_name_the_last_wins(host, tmp_path, direction):
         assert set((target / "log").read_text()) == {"b"}
 
 
+@pytest.mark.parametrize("sources", [
+    ("a/.", "b/log"), ("a/log", "b/."), ("a/.", "b/."), ("a/.", "b/sub", "b/log"), ("a/sub", "b/."),
+    ("a/.", "b/sub"), ("a/sub", "a/log", "b/."), ("a/.", "a/log", "b/sub", "b/.")])
+@pytest.mark.parametrize("direction, is_there", [("put", True), ("get", False), ("get", True)])
+def test_what_contents_of_folders_bring_is_in_order_too(host, tmp_path, direction, sources, is_there):
+    here, there = (tmp_path, host.folder) if direction == "put" else (host.folder, tmp_path)
+    for top, size in (("a", 3000000), ("b", 5)):
+        write(here / top / "log", top * size)
+        write(here / top / "sub" / "log", top * size)
+        write(here / top / "sub" / ("own-" + top))
+    target = there / "T"
+    target.mkdir()
+    if is_there:
+        write(target / "sub" / "log", "old").parent.chmod(0o777)
+    target.chmod(0o777)
+    getattr(host, direction)(["%s/%s" % (here, source) for source in sources], target)
+    expected = {}                   # what each source brings, one after another
+    for source in sources:
+        top, _, what = source.partition("/")
+        for name in ("log", "sub/log", "sub/own-" + top):
+            if what == "." or name.split("/")[0] == what:
+                expected[name] = "x" if "own" in name else top
+    if is_there:
+        expected.setdefault("sub/log", "o")
+    assert {name: (target / name).read_text()[0] for name in names(target) if name != "sub"} == expected
+
+
 # ---- what is replaced ----
 
 @pytest.mark.parametrize("old", [0o640, 0o600, 0o444, 0o755])

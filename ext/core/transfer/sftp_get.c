@@ -196,11 +196,26 @@ static void mark_repeats(struct vt_download **list, size_t n)
     free(sorted);
 }
 
+/* What is begun is done, and has its name. */
+static void finish_begun(struct vt_sftp_get *g)
+{
+    run(g);
+    end_folders(g, true);
+}
+
+/* What is in a folder whose contents are asked for may have any source's name: it is alone. */
+static bool is_contents(const struct vt_download *d)
+{
+    return d->name[0] == '\0' && !d->failed;
+}
+
 static void begin_known(struct vt_sftp_get *g, struct vt_download **list, size_t n)
 {
     mark_repeats(list, n);
     for (size_t i = 0; i < n && g->j.s.rc == VT_OK; i++) {
-        bool alone = list[i]->is_repeat;
+        bool alone = list[i]->is_repeat || (is_contents(list[i]) && i + 1 < n);
+        if (i > 0 && is_contents(list[i]))
+            finish_begun(g);
         if (list[i]->failed)
             vt_download_free(list[i]);
         else
