@@ -107,6 +107,20 @@ def test_wrong_password_of_its_own(host, may, account, tmp_path):
     assert not any(wrong in text for text in [repr(info.value), str(info.value), *shown])
 
 
+@pytest.mark.parametrize("password", ["nul\0x", "two\nlines", "end\r", "\n", "\udc80x", "\ud800"])
+def test_password_that_is_no_line(tmp_path, password):
+    """Refused before anybody is asked, in words that have the param's name and nothing of the password."""
+    path = write(tmp_path / "f")
+    where = ("nowhere.invalid", "scp", "user", "", 1)
+    for call in (lambda **kw: transfer.copy_files_to(*where, str(path), "/f", **kw),
+                 lambda **kw: transfer.copy_files_from(*where, "/f", str(path), **kw),
+                 lambda **kw: transfer.write_file(*where, "/f", "x", **kw),
+                 lambda **kw: transfer.read_file(*where, "/f", **kw)):
+        with pytest.raises(ValueError, match="^transfer_sudo_password has a") as info:
+            call(transfer_sudo="yes", transfer_sudo_password=password)
+        assert type(info.value) is ValueError and password.strip() not in str(info.value).split()
+
+
 FAKE_SUDO = """#!/bin/sh
 # A sudo that refuses -n, and then does not ask: who is in a trusted group, say.
 case $1 in -n) echo "sudo: a password is required" >&2; exit 1;; esac
@@ -134,11 +148,10 @@ def test_password_that_sudo_does_not_read_is_not_run(server_with, secret, tmp_pa
     """Neither where nobody asks for it, nor of several lines."""
     ends = 'exec "$@"' if not before else 'IFS= read -r line || exit 1; exec "$@"'
     host = Host(server_with(ends), secret, engine)
-    password = "%stouch '%s'" % (before, secret / "ran")
+    host.server.password = "%stouch '%s'" % (before, secret / "ran")
     try:
-        host.put(write(tmp_path / "f", "new"), secret, transfer_sudo="yes", transfer_sudo_password=password,
-                 transfer_verify="yes")
-        host.get(secret / "f", tmp_path / "back", transfer_sudo="yes", transfer_sudo_password=password)
+        host.put(write(tmp_path / "f", "new"), secret, transfer_sudo="yes", transfer_verify="yes")
+        host.get(secret / "f", tmp_path / "back", transfer_sudo="yes")
     except SCPTransferFailedError as e:
         assert before and "touch" not in str(e)
     else:

@@ -311,6 +311,7 @@ class _Transfer:
                  transfer_stall_timeout=None, progress=None, options=None):
         if transfer_engine not in (None, "", "sftp", "scp"):
             raise SCPError("Unknown transfer engine: %r" % transfer_engine, "")
+        _check_sudo_password(transfer_sudo_password)
         self._direction, self._log_filename, self._verbose = direction, log_filename, verbose
         self._where = {"host": host, "port": port, "user": username}
         self._password, self._timeout, self._watch = password, timeout, progress
@@ -399,6 +400,16 @@ class _Transfer:
         exc.filename, exc.bytes, exc.left = name or None, getattr(e, "bytes", 0), left
         return diagnosed(exc, stage=e.stage, methods=e.methods, detail=detail, said=e.said,
                          denied=True if e.code == "denied" else None, **self._where)
+
+
+def _check_sudo_password(value):
+    """ValueError for what is no line that sudo could be given.  It shows nothing of it."""
+    if not isinstance(value, str):
+        return
+    if any(c in value for c in "\0\r\n"):
+        raise ValueError("transfer_sudo_password has a NUL or a line break: sudo reads one line")
+    if any("\ud800" <= c <= "\udfff" for c in value):
+        raise ValueError("transfer_sudo_password has a surrogate, which UTF-8 has not")
 
 
 def _patterns(value):
