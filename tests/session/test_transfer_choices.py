@@ -156,6 +156,24 @@ def test_names_with_line_breaks(host, tmp_path):
             assert names(tmp_path / "back") == ["keep"]
 
 
+@pytest.mark.parametrize("name", ["a\nb.x", "a: b\n\nc: d.x", "\n.x", "a\nC0644 5 b.x", "a\nEnd\nThe.x", "\nTo 1\nDo.x",
+                                  "a\n" * 40 + ".x"])
+def test_complaints_about_names_with_line_breaks(host, tmp_path, name):
+    """One that can't be opened stops no other one, and is left out by its whole name."""
+    folder = host.folder / "d"
+    for path in (folder / "keep", folder / "sub" / "f", folder / "zz"):
+        write(path)
+    for place in (folder, folder / "sub"):
+        (place / name).symlink_to("nowhere")
+    whole = ["keep", "sub", "sub/f", "zz"]
+    host.get(folder, tmp_path / "out", transfer_exclude="*.x")
+    assert names(tmp_path / "out") == whole
+    with pytest.raises(SCPTransferFailedError) as info:
+        host.get(folder, tmp_path / "all")
+    assert names(tmp_path / "all") == whole
+    assert info.value.failures == 2 and info.value.filename.endswith("/" + name)
+
+
 # ---- what is there already ----
 
 def copies(host, tmp_path):

@@ -69,6 +69,7 @@ static void run(struct vt_scp_get *g)
             (void)!vt_scp_turn(&g->c);
             take_all(g);
         }
+        vt_scp_end_said(g);
         if (g->j.s.rc == VT_OK && g->empty_n > 0 && g->depth == 0 && !vt_scp_is_coming(&g->file))
             vt_scp_settle_empty(g);
         ended(g);

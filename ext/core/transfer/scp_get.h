@@ -9,6 +9,7 @@
 #include "transfer/sink.h"
 #include "transfer/tree.h"
 
+#define VT_SCP_SAID_MAX 8192        /* bytes of a complaint, whatever line breaks are in it */
 #define VT_SCP_EMPTY_MAX 64         /* files that are said to be empty, looked at by one script */
 
 /* What was asked for. */
@@ -63,6 +64,8 @@ struct vt_scp_get {
     struct vt_scp_file file;
     struct vt_scp_file empty[VT_SCP_EMPTY_MAX];
     unsigned empty_n;
+    char said[VT_SCP_SAID_MAX];     /* a complaint that has no reason so far: a name with a line break */
+    bool is_open_said;
     bool anything;                  /* the server's scp has said something sensible */
 };
 
@@ -70,6 +73,8 @@ struct vt_scp_get {
 
 bool vt_scp_is_coming(const struct vt_scp_file *f);
 void vt_scp_take(struct vt_scp_get *g, enum vt_scp_event event);
+/* Tells the complaint that has no end so far, if there is one: nothing more belongs to it. */
+void vt_scp_end_said(struct vt_scp_get *g);
 void vt_scp_accept(struct vt_scp_get *g);
 /* Files that are said to be empty get their names, with what is in them if they are not. */
 void vt_scp_settle_empty(struct vt_scp_get *g);

@@ -378,6 +378,60 @@ static void take_complaint(struct vt_scp_get *g, char *said)
     vt_job_fail(&g->j, name, 0, VT_REMOTE, 0, text);
 }
 
+/* Whether the line ends as a complaint does, in why.  Servers have no other language for it. */
+static bool has_reason(const char *line)
+{
+    static const char *const reasons[] = {
+        "No such file or directory", "Permission denied", "Operation not permitted", "not a regular file",
+        "Too many levels of symbolic links", "Symbolic link loop", "Not a directory", "Is a directory",
+        "Input/output error", "I/O error", "File name too long", "Filename too long", "No such device or address",
+        "No such device", "Stale file handle", "Too many open files", "Resource temporarily unavailable",
+    };
+    size_t n = strlen(line);
+    for (size_t i = 0; i < sizeof reasons / sizeof *reasons; i++) {
+        size_t len = strlen(reasons[i]);
+        if (n >= len + 2 && strcmp(line + n - len, reasons[i]) == 0 && memcmp(line + n - len - 2, ": ", 2) == 0)
+            return true;
+    }
+    return false;
+}
+
+void vt_scp_end_said(struct vt_scp_get *g)
+{
+    if (g->is_open_said)
+        take_complaint(g, g->said);
+    g->is_open_said = false;
+}
+
+/* A name with a line break makes a complaint of several lines: those up to the reason are its own. */
+static void begin_said(struct vt_scp_get *g)
+{
+    char *line = g->parser.line + 1;
+    if (g->parser.line[0] == 1 && strncmp(line, "scp: ", 5) == 0 && !has_reason(line)) {
+        snprintf(g->said, sizeof g->said, "%s", line);
+        g->is_open_said = true;
+    } else {
+        take_complaint(g, line);
+    }
+}
+
+/* Whether what came is no more than a line of the complaint before it, which then is dealt with.  What
+ * could be another thing is that, unless it ends in a reason. */
+static bool goes_on_with_said(struct vt_scp_get *g, enum vt_scp_event event)
+{
+    const char *line = g->parser.line;
+    size_t len = strlen(g->said), n = strlen(line);
+    bool is_entry = event == VT_SCP_FILE || event == VT_SCP_FOLDER, ends = has_reason(line);
+    bool may = g->is_open_said && g->parser.is_line && (event == VT_SCP_BAD || (is_entry && ends));
+    if (!may || len + n + 2 > sizeof g->said)
+        return false;
+    g->said[len] = '\n';
+    memcpy(g->said + len + 1, line, n + 1);
+    if (ends)
+        vt_scp_end_said(g);
+    return true;
+}
+
 static void nonsense(struct vt_scp_get *g)
 {
     char shown[100], text[160];
@@ -388,7 +442,10 @@ static void nonsense(struct vt_scp_get *g)
 
 void vt_scp_take(struct vt_scp_get *g, enum vt_scp_event event)
 {
-    g->anything |= event != VT_SCP_MORE && event != VT_SCP_BAD;
+    if (event == VT_SCP_MORE || goes_on_with_said(g, event))
+        return;
+    vt_scp_end_said(g);
+    g->anything |= event != VT_SCP_BAD;
     switch (event) {
     case VT_SCP_MORE: break;
     case VT_SCP_FILE: begin_file(g); break;
@@ -398,7 +455,7 @@ void vt_scp_take(struct vt_scp_get *g, enum vt_scp_event event)
         g->times = (struct vt_scp_times){true, g->parser.mtime, g->parser.atime};
         vt_scp_accept(g);
         break;
-    case VT_SCP_SAID: take_complaint(g, g->parser.line + 1); break;
+    case VT_SCP_SAID: begin_said(g); break;
     case VT_SCP_DATA: take_data(g); break;
     case VT_SCP_DONE: end_file(g, NULL); break;
     case VT_SCP_DONE_BADLY: end_file(g, g->parser.text); break;

@@ -65,6 +65,7 @@ static enum vt_scp_event end_line(struct vt_scp_parser *x, enum vt_scp_state nex
         return VT_SCP_DONE_BADLY;
     }
     x->text = x->line;
+    x->is_line = !has_nul;
     return has_nul ? VT_SCP_BAD : parse_line(x);
 }
 
@@ -76,6 +77,7 @@ static enum vt_scp_event take_char(struct vt_scp_parser *x, unsigned char c)
     if (x->len == sizeof x->line - 1) {
         x->line[x->len] = '\0';
         x->text = x->line;
+        x->is_line = false;
         return VT_SCP_BAD;
     }
     x->line[x->len++] = (char)c;
@@ -101,6 +103,7 @@ static enum vt_scp_event take_data_end(struct vt_scp_parser *x, unsigned char c)
     x->len = 0;
     if (c > 2) {
         x->text = "more bytes than the file has";
+        x->is_line = false;
         return VT_SCP_BAD;
     }
     return c == 0 ? VT_SCP_DONE : VT_SCP_MORE;

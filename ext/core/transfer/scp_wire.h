@@ -32,6 +32,7 @@ enum vt_scp_state { VT_SCP_IN_LINE, VT_SCP_IN_DATA, VT_SCP_AT_DATA_END, VT_SCP_I
 struct vt_scp_parser {              /* zeroed: at the beginning */
     enum vt_scp_state state;
     char line[VT_SCP_LINE];
+    bool is_line;                   /* the line is whole, and without a NUL, whatever it says */
     size_t len;
     uint64_t left;                  /* of the file's data */
     unsigned mode;
