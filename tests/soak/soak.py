@@ -29,7 +29,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.dirname(HERE), os.path.dirname(os.path.dirname(HERE))]
 
 from support.sshd import Account, Sshd  # noqa: E402
-from virtvm import _session  # noqa: E402
+from virtvm import _session, signals  # noqa: E402
 from virtvm.companions import aexpect, exceptions, transfer, virt_utils  # noqa: E402
 
 PROMPT = r"[\#\$]\s*$"
@@ -40,6 +40,12 @@ MIB = 1 << 20
 GROWTH = 32                 # MiB of memory that may come after the first third
 LATE = 60.0                 # seconds that an operation may take in all: its deadlines, and a busy machine
 DOCUMENTED = (exceptions.LoginError, exceptions.ShellError, exceptions.ExpectError, exceptions.SCPError)
+
+
+def remove(folder):
+    """Not while Ctrl-C may come: shutil.rmtree() then closes a descriptor twice, another thread's perhaps."""
+    with signals.held():
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 class Wrong(Exception):
@@ -193,13 +199,13 @@ class Work:
 
     def put(self):
         there = os.path.join(self.world.account.home, self.name)
-        shutil.rmtree(there, ignore_errors=True)
+        remove(there)
         self._copy(transfer.scp_to_remote, self.world.tree, there)
         self._same(there)
 
     def get(self):
         here = os.path.join(self.world.folder, self.name)
-        shutil.rmtree(here, ignore_errors=True)
+        remove(here)
         self._copy(transfer.scp_from_remote, self.world.tree, here)
         self._same(here)
 
@@ -214,7 +220,7 @@ class Work:
         with contextlib.suppress(exceptions.SCPError):
             self._copy(function, self.world.tree, to)
             raise Wrong("2.6 MB went into 1 MiB")
-        shutil.rmtree(to, ignore_errors=True)
+        remove(to)
 
     def once(self):
         operations = [self.commands, self.commands, self.run, self.flood, self.local, self.closed_meanwhile,

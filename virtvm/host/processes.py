@@ -3,6 +3,7 @@
 Nothing else reads a process's files in /proc, or opens pidfds.
 """
 
+import contextlib
 import os
 import time
 
@@ -109,18 +110,23 @@ class Exit:
 
         from virtvm import threads
         reader, writer = os.pipe()
+        ends = [writer]                 # who takes it out closes it
+
+        def let_go():
+            with contextlib.suppress(IndexError):
+                os.close(ends.pop())
 
         def watch():
             try:
                 os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
             except ChildProcessError:
                 pass
-            os.close(writer)
+            let_go()
         try:
             threads.start(threading.Thread(target=watch, daemon=True))
-        except BaseException:           # the system gives no more of them
+        except BaseException:           # the system gives no more of them; or a handler's, once it runs
             os.close(reader)
-            os.close(writer)
+            let_go()
             raise
         return reader
 
