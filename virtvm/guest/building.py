@@ -41,6 +41,7 @@ class Guest:
 
     username = "root"
     _kind = "small"
+    _kernel_words = ""
     _wanted = WANTED
     _find_names = staticmethod(small_guest_names)
 
@@ -67,7 +68,7 @@ class Guest:
         params = {
             "vm_type": "kvm", "main_vm": "vm1", "vms": "vm1",
             "kernel": self.kernel, "initrd": self.initrd,
-            "kernel_params": "console=tty0 console=ttyS0,115200 quiet panic=-1 " + _BOOT_SOONER,
+            "kernel_params": "console=tty0 console=ttyS0,115200 quiet panic=-1 " + _BOOT_SOONER + self._kernel_words,
             "mem": "192", "smp": "1",
             "images": "image1", "image_name": self.disk[:-len(".qcow2")],
             "image_format": "qcow2", "image_size": "%dM" % DISK_SIZE, "image_snapshot": "yes",

@@ -57,6 +57,7 @@ class FullGuest(Guest):
     """A built guest that takes a seed (params' cloud_init) to let somebody in; its root has no password until then."""
 
     _kind = "full"
+    _kernel_words = " root=/dev/vda net.ifnames=0"
     _wanted = PROGRAMS
 
     @staticmethod
@@ -65,8 +66,7 @@ class FullGuest(Guest):
 
     def params(self, **changes):
         """Params (dict) of a VM that boots this guest."""
-        params = {"kernel_params": super().params()["kernel_params"] + " root=/dev/vda net.ifnames=0", "mem": "512",
-                  "cloud_init": "yes", "image_size": "%dM" % _SIZE, "login_timeout": "360"}
+        params = {"mem": "512", "cloud_init": "yes", "image_size": "%dM" % _SIZE, "login_timeout": "360"}
         return super().params(**{**params, **changes})
 
     def _ingredients(self):
@@ -245,7 +245,7 @@ def _make_disk(root, path):
     raw = path + ".raw"
     with open(raw, "wb") as f:
         f.truncate(_SIZE << 20)
-    run(unpacked_program(root, "mke2fs", "sbin/") + [
+    run([*unpacked_program(root, "mke2fs", "sbin/"),
         "-q", "-F", "-t", "ext4", "-m", "0", "-L", "root", "-E", "root_owner=0:0,lazy_itable_init=1", "-J", "size=8",
         "-d", root, raw])
     _give_to_root(root, raw)

@@ -125,6 +125,7 @@ class _Loop:
         self._calls = queue.SimpleQueue()
         # asyncio's own way in from other threads takes a signal handler's OSError for a failure to wake it.
         self._told, self._tell = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._lock, self._is_closed = threading.RLock(), False      # of the two; a signal handler may call, too
         began = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._serve, args=(began.put,), name="virtvm-monitor", daemon=True)
         try:
@@ -150,8 +151,10 @@ class _Loop:
         self._close()
 
     def _close(self):
-        os.close(self._told)
-        os.close(self._tell)
+        with self._lock:
+            self._is_closed = True
+            os.close(self._told)
+            os.close(self._tell)
 
     def _take(self):
         os.read(self._told, 4096)
@@ -159,10 +162,12 @@ class _Loop:
             self._calls.get()()
 
     def _call(self, function):
-        """Have function() called in the loop's thread."""
-        self._calls.put(function)
-        with signals.suppress(BlockingIOError):         # it is told already
-            os.write(self._tell, b"+")
+        """Have function() called in the loop's thread, which is dropped if that has ended."""
+        with self._lock:                # the thread may hear of it before it is told, and end
+            self._calls.put(function)
+            if not self._is_closed:
+                with signals.suppress(BlockingIOError):         # it is told already
+                    os.write(self._tell, b"+")
 
     def run(self, timeout, function, *args):
         """What the coroutine function(*args) comes to; MonitorProtocolError after timeout seconds."""
