@@ -277,6 +277,7 @@ LEAVES_NOTHING = {
 jobs, machines = [], []
 
 
+@pytest.mark.timeout(600)       # hundreds of processes are started, beside four other suites
 @pytest.mark.parametrize("name", LEAVES_NOTHING)
 def test_nothing_is_left_wherever_a_signal_comes(name, tmp_path):
     def call():
