@@ -29,21 +29,28 @@ void vt_prompts_forget(struct vt_prompts *p)
     *p = (struct vt_prompts){0};
 }
 
-/* Whether a and b are equal but for the runs of digits in them. */
-static bool same_shape(const char *a, size_t n, const char *b, size_t m)
+bool vt_begins_alike(const char *shape, size_t len, const char *text, size_t n, size_t *end)
 {
-    size_t i = 0, j = 0;
-    while (i < n && j < m) {
-        if (vt_is_digit(a[i]) && vt_is_digit(b[j])) {
-            while (i < n && vt_is_digit(a[i]))
+    size_t i = 0, at = 0;
+    while (i < len && at < n) {
+        if (vt_is_digit(shape[i]) && vt_is_digit(text[at])) {
+            while (i < len && vt_is_digit(shape[i]))
                 i++;
-            while (j < m && vt_is_digit(b[j]))
-                j++;
-        } else if (a[i++] != b[j++]) {
+            while (at < n && vt_is_digit(text[at]))
+                at++;
+        } else if (shape[i++] != text[at++]) {
             return false;
         }
     }
-    return i == n && j == m;
+    *end = at;
+    return i == len;
+}
+
+/* Whether a and b are equal but for the runs of digits in them. */
+static bool same_shape(const char *a, size_t n, const char *b, size_t m)
+{
+    size_t end;
+    return vt_begins_alike(a, n, b, m, &end) && end == m;
 }
 
 static bool same(const char *a, size_t n, const char *b, size_t m)

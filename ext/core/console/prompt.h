@@ -86,6 +86,9 @@ struct vt_hint {
 enum vt_rc vt_prompts_cut(const struct vt_prompts *p, const struct vt_seen *seen, const struct vt_hint *hint,
                           const char *text, size_t n, size_t *left) VT_MUST_CHECK;
 
+/* Whether text begins with the shape but for the runs of digits in both; end: where that ends. */
+bool vt_begins_alike(const char *shape, size_t len, const char *text, size_t n, size_t *end);
+
 /* How many of the n bytes at the end of shown are like the prompt but for their digits; 0: none.
  * If the prompt begins with digits, known (may be NULL) chooses how many of them are its own. */
 struct vt_digits { const char *before; size_t before_len; const int *status; };

@@ -445,33 +445,17 @@ uint64_t vt_command_lost(const struct vt_session *s, const struct vt_command *c)
     return n;
 }
 
-/* Length of what text begins with, if that is the block but for its digits; else 0. */
-static size_t shape_len(const char *block, size_t len, const char *text, size_t n)
-{
-    size_t i = 0, at = 0;
-    while (i < len && at < n) {
-        if (vt_is_digit(block[i]) && vt_is_digit(text[at])) {
-            while (i < len && vt_is_digit(block[i]))
-                i++;
-            while (at < n && vt_is_digit(text[at]))
-                at++;
-        } else if (block[i++] != text[at++]) {
-            return 0;
-        }
-    }
-    return i == len ? at : 0;
-}
-
 /* Length of the learned prompt that text begins with; 0: none of those that are long enough. */
 static size_t prompt_len(const struct vt_prompts *p, const char *text, size_t n)
 {
-    size_t best = 0;
+    size_t best = 0, end;
     for (int i = 0; i < p->count; i++) {
         const struct vt_learned *l = &p->list[i];
-        size_t len = l->proved && l->shown_len >= VT_SUFFIX_MIN ? shape_len(l->block, l->block_len, text, n) : 0;
-        if (l->proved && l->shown_len >= VT_SUFFIX_MIN && len == 0)
-            len = shape_len(l->shown, l->shown_len, text, n);
-        best = len > best ? len : best;
+        if (!l->proved || l->shown_len < VT_SUFFIX_MIN)
+            continue;
+        if ((l->block_len > 0 && vt_begins_alike(l->block, l->block_len, text, n, &end))
+            || vt_begins_alike(l->shown, l->shown_len, text, n, &end))
+            best = end > best ? end : best;
     }
     return best;
 }
