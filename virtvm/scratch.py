@@ -4,6 +4,7 @@ A signal handler's exception may come between any two instructions. What the lib
 removed by is made only once they are there; here it is made before.
 """
 
+import errno
 import logging
 import os
 import stat
@@ -76,20 +77,37 @@ class Folder(_Scratch):
 
     @staticmethod
     def _remove(path, deadline):
-        """Not by shutil.rmtree(), which takes whatever OSError a signal handler raises for its own."""
-        folders = [path]
-        for folder in folders:          # which become more
+        remove_folder(path, deadline)
+
+
+def remove_folder(path, deadline=float("inf"), forgiven=()):
+    """Remove a folder with all in it.  forgiven: OSError to leave what can't be removed.
+
+    Not by shutil.rmtree(), which takes whatever OSError a signal handler raises for its own, and closes a
+    descriptor twice, another thread's perhaps, where an exception cuts it short.
+    """
+    folders = []
+    with signals.suppress(forgiven):
+        if not stat.S_ISDIR(os.lstat(path).st_mode):        # a link may lead to another's
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
+        folders.append(path)
+    for folder in folders:              # which become more
+        names = ()
+        with signals.suppress(forgiven):
             os.chmod(folder, 0o700)     # copies of folders that their owner may not write to
-            for each in os.listdir(folder):
-                if time.monotonic() >= deadline:
-                    logging.warning("%s is left: there was no time to remove all that is in it", path)
-                    return
+            names = os.listdir(folder)
+        for each in names:
+            if time.monotonic() >= deadline:
+                logging.warning("%s is left: there was no time to remove all that is in it", path)
+                return
+            with signals.suppress(forgiven):
                 below = os.path.join(folder, each)
                 if stat.S_ISDIR(os.lstat(below).st_mode):
                     folders.append(below)
                 else:
                     os.unlink(below)
-        for folder in reversed(folders):
+    for folder in reversed(folders):
+        with signals.suppress(forgiven):
             os.rmdir(folder)
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import os
+import pathlib
 import shutil
 import subprocess
 import sys
@@ -189,3 +190,41 @@ def test_what_was_cut_short_is_tried_once_more_for_a_while(tmp_path, monkeypatch
     gc.collect()
     left = os.listdir(tmp_path)
     assert len(left) == (limit == 0) and all(str(tmp_path / name) in caplog.text for name in left)
+
+
+@pytest.mark.parametrize("forgiven", [(), OSError])
+def test_a_folder_that_is_none_is_not_gone_into(tmp_path, forgiven):
+    """A link to a folder of another's, a file, and what is not there."""
+    (tmp_path / "other").mkdir(0o750)
+    (tmp_path / "other" / "kept").touch()
+    (tmp_path / "link").symlink_to("other")
+    (tmp_path / "file").touch(0o640)
+    for name in ("link", "file", "none"):
+        with contextlib.suppress(OSError) if forgiven == () else contextlib.nullcontext():
+            scratch.remove_folder(str(tmp_path / name), forgiven=forgiven)
+            assert forgiven
+    assert (tmp_path / "other" / "kept").exists() and (tmp_path / "file").exists()
+    assert (tmp_path / "other").stat().st_mode & 0o777 == 0o750
+
+
+def test_what_cannot_be_removed_is_left_and_the_rest_is_not(tmp_path, monkeypatch):
+    for name in ("a", "in/b", "in/stays", "z"):
+        (tmp_path / "f" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "f" / name).touch()
+    unlink = os.unlink
+
+    def refuses(path):
+        if path.endswith("stays"):
+            raise PermissionError(1, "not permitted", path)
+        unlink(path)
+
+    monkeypatch.setattr(os, "unlink", refuses)
+    with pytest.raises(PermissionError):
+        scratch.remove_folder(str(tmp_path / "f"))
+    scratch.remove_folder(str(tmp_path / "f"), forgiven=OSError)
+    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")) == ["f", "f/in", "f/in/stays"]
+
+
+def test_nothing_else_removes_folders():
+    root = pathlib.Path(scratch.__file__).parent
+    assert [path.name for path in root.rglob("*.py") if "shutil.rmtree(" in path.read_text()] == ["scratch.py"]

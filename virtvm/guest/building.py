@@ -228,7 +228,7 @@ def _sweep(folder):
     for name in os.listdir(folder):
         path = os.path.join(folder, name)
         if name.startswith(_LEFTOVERS):
-            shutil.rmtree(path, ignore_errors=True)
+            scratch.remove_folder(path, forgiven=OSError)
             with signals.suppress(OSError):
                 os.unlink(path)         # if it is a file
 

@@ -7,10 +7,9 @@ would do for such a guest is done here.
 import gzip
 import os
 import re
-import shutil
 import stat
 
-from virtvm import signals
+from virtvm import scratch, signals
 from virtvm.guest.building import Guest, kind_of
 from virtvm.guest.commands import GuestBuildError, filtered, run
 from virtvm.guest.initrd import Archive, add_busybox, add_modules
@@ -98,7 +97,7 @@ def lay_out(root):
     """Make of unpacked packages what an installation of them would be."""
     _merge_usr(root)
     for path in _DROPPED:
-        shutil.rmtree(os.path.join(root, path), ignore_errors=True)
+        scratch.remove_folder(os.path.join(root, path), forgiven=OSError)
     for source, target in _COPIES.items():
         _write(root, target, _read(os.path.join(root, source)))
     for path in _EMPTY:
@@ -168,7 +167,7 @@ def _write(root, path, text, mode=0o644):
 def _link(root, path, target):
     full = _place(root, path)
     if signals.isdir(full):
-        shutil.rmtree(full)
+        scratch.remove_folder(full)
     os.symlink(target, full)
 
 

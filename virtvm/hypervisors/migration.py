@@ -1,7 +1,6 @@
 """Migrating QEMU's virtual machines: begun, waited for by events, cancelled, compared."""
 
 import os
-import shutil
 import time
 
 from virtvm import scratch, signals, virt_vm
@@ -179,7 +178,7 @@ class StateCheck:
     def close(self):
         """Remove the dumps, if asked to."""
         if self._clean:
-            shutil.rmtree(self._folder, ignore_errors=True)
+            scratch.remove_folder(self._folder, forgiven=OSError)
 
     def _dump(self, monitor, name):
         path = os.path.join(self._folder, name)

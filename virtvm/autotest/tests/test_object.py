@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 
 from virtvm import scratch, signals
 from virtvm.companions import error, utils
@@ -53,7 +52,7 @@ class Test:
 
     def close(self):
         """Remove tmpdir."""
-        shutil.rmtree(self.tmpdir, ignore_errors=True)
+        scratch.remove_folder(self.tmpdir, forgiven=OSError)
 
     # Results as lines of key=value
 

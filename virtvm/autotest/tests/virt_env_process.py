@@ -9,11 +9,10 @@ import importlib
 import logging
 import os
 import re
-import shutil
 import threading
 import time
 
-from virtvm import signals, threads, virt_vm
+from virtvm import scratch, signals, threads, virt_vm
 from virtvm.autotest.tests import virt_test_setup
 from virtvm.companions import aexpect_2011 as aexpect
 from virtvm.companions import error, utils, virt_utils
@@ -376,7 +375,7 @@ def _tidy_pictures(test, params):
     if not _is_yes(params, "keep_screendumps"):
         for folder in glob.glob(os.path.join(glob.escape(test.debugdir), "screendumps_*")):
             if signals.isdir(folder) and not signals.islink(folder):
-                shutil.rmtree(folder)
+                scratch.remove_folder(folder)
 
 
 def _kill_unresponsive(env):
