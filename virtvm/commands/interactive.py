@@ -4,7 +4,7 @@ import contextlib
 import os
 import sys
 
-from virtvm import boot_progress, scratch, signals
+from virtvm import scratch, signals
 from virtvm.commands import complain, file_name, tell_unknown
 from virtvm.companions import secrets
 from virtvm.companions.printable import printable
@@ -97,6 +97,7 @@ def _shell(args):
 @contextlib.contextmanager
 def _logged_in(args, params):
     """A session in the guest that is there, or that is booted for it."""
+    from virtvm import boot_progress
     from virtvm.params.config import ConfigError
     with contextlib.ExitStack() as last:
         if args.known_hosts:

@@ -1,7 +1,6 @@
 """virtvm guest seed: the files that let somebody into a cloud image, for use elsewhere."""
 
 import os
-import secrets
 
 from virtvm import signals
 from virtvm.commands import complain, file_name
@@ -31,7 +30,7 @@ def _seed(args):
         if args.key is None and not signals.exists(identity):
             cloud_init.make_key(identity)
         content = cloud_init.files(args.user, cloud_init.public_key(identity),
-                                   "virtvm-" + secrets.token_hex(8), os.path.basename(folder))
+                                   "virtvm-" + os.urandom(8).hex(), os.path.basename(folder))
         _write(folder, content)
     except cloud_init.SeedError as e:
         return complain(e, 1)
